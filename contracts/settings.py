@@ -1,0 +1,66 @@
+"""Every setting of every role: its name, default, unit and bounds; relations are checked when it is made.
+
+Enters: plain values (`pointsman/configuration.py` reads them from one TOML file and `POINTSMAN_*` variables).
+Leaves: one frozen value that is handed down; nobody reads the environment again.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from contracts.errors import InvalidSettings
+from contracts.wire import Contract
+
+SETTINGS_MAX = 30
+
+
+class Settings(Contract, frozen=True, kw_only=True):
+    """All settings. Each name is also a `POINTSMAN_<NAME>` variable; `docs/settings.md` says what each is for."""
+
+    registry: str = "models"
+    state_dir: Path = Path("pointsman-state")
+    host: str = "127.0.0.1"
+    http_port: int = 8000
+    admin_host: str = "127.0.0.1"
+    admin_port: int = 8003
+    monitor_host: str = "127.0.0.1"
+    monitor_port: int = 8004
+    workers: int = 1
+    registry_poll_seconds: float = 2.0
+    plan_poll_ms: float = 10.0
+    request_timeout_ms: float = 5_000.0
+    drain_timeout_seconds: float = 20.0
+    body_bytes_max: int = 16 * 2**20
+    batch_rows_max: int = 256
+    queue_requests_max: int = 1024
+    inline_run_us_max: float = 500.0
+    session_threads: int = 1
+    shadow_queue_max: int = 1024
+    log_enabled: bool = True
+    log_durability: Literal["process", "power"] = "process"
+    log_segment_bytes: int = 64 * 2**20
+    log_segment_seconds: float = 60.0
+    log_disk_reserve_bytes: int = 64 * 2**20
+    monitor_tick_ms: float = 200.0
+    monitor_tick_records_max: int = 5_000
+    label_horizon_days: float = 30.0
+    model_load_timeout_seconds: float = 60.0
+    model_memory_bytes_max: int = 4 * 2**30
+
+    def __post_init__(self) -> None:
+        """Refuse values that are out of bounds or at odds with each other."""
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if isinstance(value, int | float) and not isinstance(value, bool) and value < 0:
+                raise InvalidSettings(f"{name} = {value}: cannot be negative")
+        for name in ("workers", "batch_rows_max", "queue_requests_max", "session_threads", "monitor_tick_records_max"):
+            if getattr(self, name) < 1:
+                raise InvalidSettings(f"{name} = {getattr(self, name)}: must be at least 1")
+        if self.plan_poll_ms > 50:
+            raise InvalidSettings(
+                f"plan_poll_ms = {self.plan_poll_ms}: a shift must be seen within 100 ms; use at most 50"
+            )
+        if self.log_segment_bytes < 4096:
+            raise InvalidSettings(f"log_segment_bytes = {self.log_segment_bytes}: must be at least 4096")
+        ports = [port for port in (self.http_port, self.admin_port, self.monitor_port) if port]
+        if len(set(ports)) != len(ports):
+            raise InvalidSettings(f"ports {ports}: each role needs one of its own")

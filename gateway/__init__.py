@@ -1,0 +1,1 @@
+"""request -> route -> run -> record -> reply; plans and the shifts between them."""

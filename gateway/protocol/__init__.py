@@ -1,0 +1,1 @@
+"""The wire protocols: bytes <-> named tensors; every rejection names field and reason."""

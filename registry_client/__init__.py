@@ -1,0 +1,1 @@
+"""Which versions exist and where their files are: a plain folder today."""
