@@ -49,8 +49,10 @@ class Feature(Contract, frozen=True, kw_only=True):
 class Reference(Contract, frozen=True, kw_only=True):
     """`prediction` are the bins of the score (binary), of the value (regression) or of the predicted class (multiclass);
     every decision threshold is one of its edges. `performance` holds the reference's own figures by statistic name, from
-    `labelled` rows of which `positives` were positive. `target_std` is the labels' (regression). `hash` is the sha256 of
-    the canonical JSON with `hash` empty; summaries of different hashes never merge.
+    `labelled` rows of which `positives` were positive. `target_std` is the labels' (regression). `slice_counts` are the
+    reference's own counts of each slice `feature=value` in the same bins, by section (`feature:<name>`, `prediction`), and
+    `slice_performance` its figures there: a slice is compared with itself. `hash` is the sha256 of the canonical JSON with
+    `hash` empty; summaries of different hashes never merge.
     """
 
     schema: int = 1
@@ -62,6 +64,8 @@ class Reference(Contract, frozen=True, kw_only=True):
     prediction: NumericBins | CategoricalBins | None
     slices: tuple[Slice, ...] = ()
     performance: dict[str, float] = {}
+    slice_counts: dict[str, dict[str, tuple[int, ...]]] = {}
+    slice_performance: dict[str, dict[str, float]] = {}
     labelled: int = 0
     positives: int = 0
     target_std: float | None = None

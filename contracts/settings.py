@@ -7,6 +7,8 @@ Leaves: one frozen value that is handed down; nobody reads the environment again
 from pathlib import Path
 from typing import Literal
 
+import msgspec
+
 from contracts.errors import InvalidSettings
 from contracts.wire import Contract
 
@@ -32,7 +34,7 @@ class Settings(Contract, frozen=True, kw_only=True):
     body_bytes_max: int = 16 * 2**20
     batch_rows_max: int = 256
     queue_requests_max: int = 1024
-    inline_run_us_max: float = 500.0
+    inline_run_us_max: float = 2_000.0
     session_threads: int = 1
     shadow_queue_max: int = 1024
     log_enabled: bool = True
@@ -64,3 +66,13 @@ class Settings(Contract, frozen=True, kw_only=True):
         ports = [port for port in (self.http_port, self.admin_port, self.monitor_port) if port]
         if len(set(ports)) != len(ports):
             raise InvalidSettings(f"ports {ports}: each role needs one of its own")
+
+
+def encode_settings(settings: Settings) -> bytes:
+    """Settings as a role's process takes them."""
+    return msgspec.json.encode(settings, enc_hook=str)
+
+
+def decode_settings(data: bytes) -> Settings:
+    """The settings that `encode_settings` wrote."""
+    return msgspec.json.decode(data, type=Settings, dec_hook=lambda kind, text: kind(text))

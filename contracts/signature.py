@@ -17,8 +17,10 @@ class TensorSpec(Contract, frozen=True, kw_only=True):
     null_value: str | None = None
 
 
-class Signature(Contract, frozen=True, kw_only=True):
-    """All inputs and outputs, in the graph's order."""
+class Signature(Contract, frozen=True, kw_only=True, cache_hash=True):
+    """All inputs and outputs, in the graph's order. The hash is kept: what is derived from a signature is looked up by it
+    on every request.
+    """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]

@@ -1,0 +1,64 @@
+# Every wish has one command; CI runs the same ones. `make` alone lists them.
+VENV := .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+PREDICTIONS ?= 20000
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format bench lock clean
+
+help:  ## list the commands
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1	/' | expand -t 10
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Pointsman needs Python 3.11 or newer; $(PYTHON) is older. Try: make PYTHON=python3.12 ..."; exit 1; }
+	@echo "Making an environment in $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV) || \
+		{ echo "$(PYTHON) cannot make environments; on Debian: apt-get install python3-venv"; rm -rf $(VENV); exit 1; }
+
+$(VENV)/demo.stamp: $(VENV)/bin/python requirements/demo.txt requirements/build.txt pyproject.toml
+	@echo "Installing what the demo needs: locked versions, checked by hash (a minute or two) ..."
+	@$(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements/demo.txt -r requirements/build.txt
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/test.stamp: $(VENV)/bin/python requirements/test.txt requirements/build.txt pyproject.toml
+	@echo "Installing what the tests need: locked versions, checked by hash (a minute or two) ..."
+	@$(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements/test.txt -r requirements/build.txt
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .
+	@touch $@ $(VENV)/demo.stamp
+
+setup: $(VENV)/demo.stamp  ## make .venv with everything the demo needs
+
+demo: $(VENV)/demo.stamp  ## the main job on real flights: split, log, measure, prove (about three minutes)
+	$(BIN)/pointsman demo --predictions $(PREDICTIONS)
+
+test: $(VENV)/test.stamp  ## all tests
+	$(BIN)/python -m pytest
+
+check: $(VENV)/test.stamp  ## linter, formatter, type checker, import directions
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest tests/test_house.py
+
+format: $(VENV)/test.stamp  ## put the code into its one form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/test.stamp  ## requests/s against the floor, and predictions/s of the monitor (needs wrk)
+	@command -v wrk >/dev/null || { echo "make bench needs wrk; on Debian: apt-get install wrk"; exit 1; }
+	$(BIN)/python -m benchmarks.gateway
+	$(BIN)/python -m benchmarks.monitor_fold
+
+lock: $(VENV)/test.stamp  ## lock the dependencies of pyproject.toml anew (needs uv)
+	for set in run:tables demo:demo test:test; do \
+		uv pip compile pyproject.toml --extra $${set##*:} --universal --python-version 3.11 --generate-hashes \
+			--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" -q -o requirements/$${set%%:*}.txt; \
+	done
+	uv pip compile requirements/build.in --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" -q -o requirements/build.txt
+
+clean:  ## remove the environment and all state
+	rm -rf $(VENV) pointsman-state demo-state .pytest_cache .mypy_cache .ruff_cache .hypothesis

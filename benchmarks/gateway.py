@@ -1,0 +1,197 @@
+"""Requests/s and latency of the gateway against the floor: server on one core, load (wrk) on the other, in turns.
+
+Each round starts every server once and loads it for some seconds, so that all see the same noise; what is printed are
+medians over the rounds and ratios. Not measured: the network, TLS, many cores. Run as `python -m benchmarks.gateway`.
+"""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from benchmarks.models import FEATURES, write_registry
+
+CONNECTIONS = 64
+SERVER_CORE, LOAD_CORE = "0", "1"
+SCENARIOS = ("floor", "everything", "no log", "one variant")
+
+
+class Load(NamedTuple):
+    """What wrk saw: requests/s, latencies in ms, and answers that were no success."""
+
+    requests_per_s: float
+    p50_ms: float
+    p99_ms: float
+    failures: int
+
+
+def main() -> None:
+    """Run all scenarios on both models and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--connections", type=int, default=CONNECTIONS)
+    parser.add_argument("--models", nargs="+", default=["mlp", "trees"])
+    parser.add_argument("--scenarios", nargs="+", default=list(SCENARIOS))
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    console = Console()
+    results: dict[str, dict[str, list[Load]]] = {}
+    with Progress(console=console, transient=True) as progress:
+        turns = arguments.rounds * len(arguments.models) * len(arguments.scenarios)
+        bar = progress.add_task("benchmark", total=turns)
+        for _ in range(arguments.rounds):
+            for model in arguments.models:
+                for scenario in arguments.scenarios:
+                    progress.update(bar, description=f"{model}: {scenario}")
+                    load = measure(model, scenario, arguments.seconds, arguments.connections)
+                    results.setdefault(model, {}).setdefault(scenario, []).append(load)
+                    progress.advance(bar)
+    for model, by_scenario in results.items():
+        console.print(table(model, by_scenario, arguments))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(results, indent=1))
+
+
+def measure(kind: str, scenario: str, seconds: float, connections: int) -> Load:
+    """Start the server of a scenario, load it, stop it."""
+    folder = Path(tempfile.mkdtemp(prefix="pointsman-bench-"))
+    try:
+        write_registry(folder / "models", kind)
+        port, admin = free_port(), free_port()
+        process = start(scenario, folder, port, admin)
+        try:
+            wait_ready(port, "/" if scenario == "floor" else "/v2/health/ready")
+            if scenario in {"everything", "no log"}:
+                split(admin)
+            wrk(port, 1, connections, folder)
+            return wrk(port, seconds, connections, folder)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(30)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def start(scenario: str, folder: Path, port: int, admin: int) -> "subprocess.Popen[bytes]":
+    """The server of a scenario, on its core."""
+    if scenario == "floor":
+        command = [sys.executable, "-m", "benchmarks.floor", str(folder / "models" / "m" / "1" / "model.onnx"), str(port)]
+    else:
+        command = [sys.executable, "-m", "pointsman", "serve"]
+    settings = {
+        "POINTSMAN_REGISTRY": folder / "models",
+        "POINTSMAN_STATE_DIR": folder / "state",
+        "POINTSMAN_HTTP_PORT": port,
+        "POINTSMAN_ADMIN_PORT": admin,
+        "POINTSMAN_LOG_ENABLED": "false" if scenario == "no log" else "true",
+    }
+    environment = os.environ | {name: str(value) for name, value in settings.items()}
+    return subprocess.Popen(
+        ["taskset", "-c", SERVER_CORE, *command], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+
+
+def split(admin: int) -> None:
+    """Half of the traffic to version 2."""
+    body = json.dumps({"version": "2", "share": 0.5, "who": "benchmark", "reason": "benchmark", "wait_ms": 5000}).encode()
+    url = f"http://127.0.0.1:{admin}/admin/models/m/ab"
+    request = urllib.request.Request(url, body, {"content-type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as reply:
+        assert reply.status == 200, reply.status
+
+
+def wrk(port: int, seconds: float, connections: int, folder: Path) -> Load:
+    """Load one server from the other core; every request has a routing key of its own."""
+    script = folder / "load.lua"
+    script.write_text(LUA % ", ".join(f"{0.1 * i:.1f}" for i in range(FEATURES)))
+    command = ["taskset", "-c", LOAD_CORE, "wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--latency"]
+    url = f"http://127.0.0.1:{port}/v2/models/m/infer"
+    out = subprocess.run([*command, "-s", str(script), url], capture_output=True, text=True, check=True).stdout
+    rate = re.search(r"Requests/sec:\s+([\d.]+)", out)
+    p50, p99 = (re.search(rf"{percent}%\s+([\d.]+)(us|ms|s)", out) for percent in (50, 99))
+    bad = re.search(r"Non-2xx or 3xx responses: (\d+)", out)
+    assert rate and p50 and p99, out
+    return Load(float(rate[1]), in_ms(p50), in_ms(p99), int(bad[1]) if bad else 0)
+
+
+def in_ms(found: "re.Match[str]") -> float:
+    """A latency as wrk prints it, in milliseconds."""
+    return float(found[1]) * {"us": 1e-3, "ms": 1.0, "s": 1e3}[found[2]]
+
+
+def wait_ready(port: int, path: str) -> None:
+    """Return when the server answers anything but a refusal to be ready; give up after half a minute."""
+    for _ in range(600):
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=1).close()
+        except urllib.error.HTTPError as error:
+            if error.code != 503:
+                return
+        except OSError:
+            pass
+        else:
+            return
+        time.sleep(0.05)
+    raise SystemExit(f"nothing answers on port {port}")
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port: int = held.getsockname()[1]
+        return port
+
+
+def table(model: str, by_scenario: dict[str, list[Load]], arguments: argparse.Namespace) -> Table:
+    """Medians over the rounds, and each against the floor and against everything on."""
+    shown = Table(title=f"{model}: single rows, {arguments.connections} connections, {arguments.rounds} x {arguments.seconds:g} s")
+    for heading in ("", "requests/s", "p50 ms", "p99 ms", "of the floor", "against everything on", "failures"):
+        shown.add_column(heading, justify="left" if not heading else "right")
+    rates = {name: statistics.median(load.requests_per_s for load in loads) for name, loads in by_scenario.items()}
+    for name, loads in by_scenario.items():
+        floor, everything = rates.get("floor"), rates.get("everything")
+        shown.add_row(
+            name,
+            f"{rates[name]:,.0f}",
+            f"{statistics.median(load.p50_ms for load in loads):.2f}",
+            f"{statistics.median(load.p99_ms for load in loads):.2f}",
+            f"{rates[name] / floor:.2f}x" if floor else "",
+            f"{rates[name] / everything:.2f}x" if everything else "",
+            str(sum(load.failures for load in loads)),
+        )
+    return shown
+
+
+LUA = """
+local data = '{"parameters": {"routing_key": "N%%05d"}, "inputs": [{"name": "x", "shape": [1, 32], "datatype": "FP32", "data": [%s]}]}'
+local bodies, turn = {}, 0
+for number = 1, 1000 do
+  local body = string.format(data, number)
+  bodies[number] = wrk.format("POST", nil, {["content-type"] = "application/json"}, body)
+end
+request = function()
+  turn = turn %% 1000 + 1
+  return bodies[turn]
+end
+"""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""What the admin API reads out of a request: the body, the model, who asks, the expected revision, limits and waits.
+
+Enters: an HTTP request. Leaves: typed values; `InvalidInput` names the part that is wrong. Never answers anything.
+"""
+
+import re
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from contracts.errors import InvalidInput
+from contracts.wire import Contract, decode
+
+T = TypeVar("T", bound=Contract)
+Handle = Callable[[Request], Awaitable[Response]]
+
+BODY_BYTES_MAX = 2**20
+HISTORY_MAX = 1_000
+HISTORY_DEFAULT = 50
+WAIT_MS_MAX = 60_000.0
+ANONYMOUS = "anonymous"
+
+
+def same_site(handle: Handle) -> Handle:
+    """A web page from elsewhere, open in an operator's browser, must not move traffic through the loopback address."""
+
+    async def guarded(request: Request) -> Response:
+        origin = request.headers.get("origin")
+        if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+            raise HTTPException(403, f"requests from pages of {origin} are refused")
+        return await handle(request)
+
+    return guarded
+
+
+async def body_of(request: Request, kind: type[T]) -> T:
+    """The decoded body; an empty one is an empty object."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > BODY_BYTES_MAX:
+            raise HTTPException(413, f"the body is larger than {BODY_BYTES_MAX} bytes")
+    return decode(kind, bytes(body) or b"{}")
+
+
+def model_of(request: Request) -> str:
+    """The model in the path."""
+    return str(request.path_params["model"])
+
+
+def actor_of(request: Request) -> str:
+    """Who asks, by the header."""
+    return request.headers.get("x-pointsman-actor") or ANONYMOUS
+
+
+def revision_of(request: Request) -> int | None:
+    """The revision in If-Match, None without the header."""
+    tag = request.headers.get("if-match")
+    if tag is None:
+        return None
+    match = re.fullmatch(r'(?:W/)?"?([0-9]{1,18})"?', tag.strip())
+    if match is None:
+        raise InvalidInput(f'If-Match {tag!r} is no revision: send one such as "7"')
+    return int(match[1])
+
+
+def limit_of(request: Request) -> int:
+    """How many changes to list."""
+    text = request.query_params.get("limit", str(HISTORY_DEFAULT))
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= HISTORY_MAX):
+        raise InvalidInput(f"limit={text!r}: must be a whole number from 1 to {HISTORY_MAX}")
+    return int(text)
+
+
+def wait_of(request: Request, wanted_ms: float) -> float:
+    """How many milliseconds to wait for the workers: as the query says, else as the body wants."""
+    text = request.query_params.get("wait_ms", str(wanted_ms))
+    try:
+        wait_ms = float(text)
+    except ValueError:
+        raise InvalidInput(f"wait_ms={text!r} is not a number") from None
+    if not 0 <= wait_ms <= WAIT_MS_MAX:
+        raise InvalidInput(f"wait_ms={text}: must lie between 0 and {WAIT_MS_MAX:g}")
+    return wait_ms

@@ -1,0 +1,36 @@
+"""Deadlines and bounds: what a request may take, decided before it takes it.
+
+Enters: the caller's timeout, the gateway's own, the length of a queue. Leaves: a deadline, or an error that tells the
+cause apart: 503 for a full queue, 504 for time that ran out. Never waits and never drops work that was let in.
+"""
+
+from contracts.errors import DeadlineExceeded, Overloaded
+
+CHALLENGER_TIME_SHARE = 0.5
+"""The part of the remaining time that a challenger may use; the rest is kept for the champion to stand in."""
+
+
+def deadline_ns(arrived_ns: int, timeout_us: int | None, timeout_ms_max: float) -> int:
+    """When the caller's time is up, on the monotonic clock: a request may shorten the gateway's limit, never extend it."""
+    limit_ns = int(timeout_ms_max * 1e6)
+    return arrived_ns + (limit_ns if timeout_us is None else min(limit_ns, timeout_us * 1000))
+
+
+def challenger_deadline_ns(now_ns: int, deadline: int) -> int:
+    """When a challenger must have answered, so that the champion can still stand in before `deadline`."""
+    return now_ns + int((deadline - now_ns) * CHALLENGER_TIME_SHARE)
+
+
+def check_queue(waiting: int, queue_max: int, label: str) -> None:
+    """`Overloaded` where one more request would pass the bound."""
+    if waiting >= queue_max:
+        raise Overloaded(
+            f"{label}: {waiting} requests wait already (queue_requests_max = {queue_max}); try again later"
+        )
+
+
+def expired(label: str, waited_us: int) -> DeadlineExceeded:
+    """The error of a request whose time ran out in a queue."""
+    return DeadlineExceeded(
+        f"{label}: the deadline passed after {waited_us} microseconds in the queue; allow more time"
+    )

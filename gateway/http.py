@@ -1,0 +1,94 @@
+"""Bytes in, status and bytes out: the data plane over HTTP.
+
+Enters: requests of applications. Leaves: replies in the Open Inference Protocol; every error is `{"error": ...}`.
+Never routes, runs or records anything itself.
+"""
+
+import logging
+
+from contracts.errors import InvalidInput, PointsmanError
+from gateway.admission import deadline_ns
+from gateway.answer import Gateway
+from gateway.call import Answer, Call
+from gateway.clock import Clock
+from gateway.fast_lane import Arrival, Reply
+from gateway.inputs import check_rows
+from gateway.metrics import Meter
+from gateway.protocol.v2 import decode_infer, encode_infer
+from gateway.status import error_reply, status_of
+
+REQUEST_ID_CHARS_MAX = 256
+
+
+class Inference:
+    """Answers inference requests as they come off the wire."""
+
+    def __init__(self, gateway: Gateway, meter: Meter, clock: Clock, *, timeout_ms: float, rows_max: int) -> None:
+        self._gateway = gateway
+        self._meter = meter
+        self._clock = clock
+        self._timeout_ms = timeout_ms
+        self._rows_max = rows_max
+
+    async def infer(self, arrival: Arrival) -> Reply:
+        """The reply to one inference request; never raises."""
+        try:
+            answer = await self._gateway.answer(self._call(arrival))
+            return Reply(200, encode_answer(answer))
+        except PointsmanError as error:
+            return self.refuse(status_of(error), str(error), error.code)
+        except Exception:
+            logging.getLogger("pointsman.gateway").exception("an inference request broke the gateway")
+            return self.refuse(500, "internal error; the gateway's log has the details", "internal")
+
+    def refuse(self, status: int, message: str, reason: str = "invalid_input") -> Reply:
+        """A counted refusal."""
+        self._meter.reject(status, reason)
+        return error_reply(status, message)
+
+    def _call(self, arrival: Arrival) -> Call:
+        clock = self._clock
+        arrived_ns, received_us = clock.mono_ns(), clock.now_us()
+        routing_key, request_id = headers_of(arrival.headers)
+        request = decode_infer(arrival.body)
+        check_rows(request, self._rows_max)
+        return Call(
+            model=arrival.target.model,
+            pin=arrival.target.pin,
+            request=request,
+            prediction_id=clock.new_id(),
+            routing_key=request.routing_key or routing_key,
+            request_id=request.id or request_id,
+            received_us=received_us,
+            event_us=received_us if request.event_us is None else request.event_us,
+            arrived_ns=arrived_ns,
+            deadline_ns=deadline_ns(arrived_ns, request.timeout_us, self._timeout_ms),
+        )
+
+
+def headers_of(headers: list[tuple[bytes, bytes]]) -> tuple[str | None, str | None]:
+    """The routing key and the request id that headers carry; raises `InvalidInput` for a coding we do not undo."""
+    routing_key = request_id = None
+    for name, value in headers:
+        if name == b"x-routing-key":
+            routing_key = value.decode("latin-1")
+        elif name == b"x-request-id":
+            request_id = value.decode("latin-1")[:REQUEST_ID_CHARS_MAX]
+        elif name == b"content-encoding" and value.lower() != b"identity":
+            raise InvalidInput(f"content-encoding {value.decode('latin-1')!r} is not undone here: send plain JSON")
+        elif name == b"inference-header-content-length":
+            raise InvalidInput(
+                "binary tensors (Inference-Header-Content-Length) are not spoken here: send JSON tensors"
+            )
+    return routing_key or None, request_id or None
+
+
+def encode_answer(answer: Answer) -> bytes:
+    """The reply body of an answer."""
+    return encode_infer(
+        answer.model,
+        answer.version,
+        answer.request_id,
+        answer.outputs,
+        {"prediction_id": answer.prediction_id, "variant": answer.variant},
+    )

@@ -1,0 +1,257 @@
+"""Plans in one SQLite file: the embedded store, shared by all processes of one host.
+
+Enters: changes. Leaves: plans and their history. Never decides what a plan should be, never blocks the event loop: reads
+and writes run in one thread of their own; only `generation` runs inline, because it costs microseconds.
+
+Two tables: `plans` holds the current plan of each model, `history` every accepted change and is append only (a trigger
+refuses anything else). The file is in WAL mode, so readers never wait for a writer, with synchronous=FULL, so an accepted
+change survives power loss. The history is the audit trail and grows by two plans a change, some kilobytes; nothing trims it.
+"""
+
+import asyncio
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, TypeVar
+
+from contracts.errors import Conflict, InvalidRecord, StoreUnavailable
+from contracts.plan import Change, Plan
+from contracts.wire import decode, encode
+
+T = TypeVar("T")
+
+POLL_TIMEOUT_MS: Final = 10
+"""The longest that `generation` holds up the event loop; it waits only while a crashed writer's file is being mended."""
+APPLICATION_ID: Final = 0x50545331
+FORMAT: Final = 1
+SCHEMA: Final = f"""
+PRAGMA journal_mode = WAL;
+PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = {FORMAT};
+CREATE TABLE plans (model TEXT PRIMARY KEY, revision INTEGER NOT NULL, plan TEXT NOT NULL) STRICT;
+CREATE TABLE history (
+    number INTEGER PRIMARY KEY,
+    model TEXT NOT NULL,
+    revision INTEGER NOT NULL,
+    change TEXT NOT NULL,
+    UNIQUE (model, revision)
+) STRICT;
+CREATE TRIGGER history_keeps BEFORE UPDATE ON history BEGIN SELECT RAISE(ABORT, 'history is append only'); END;
+CREATE TRIGGER history_stays BEFORE DELETE ON history BEGIN SELECT RAISE(ABORT, 'history is append only'); END;
+"""
+
+_ADVICE: Final = {
+    sqlite3.SQLITE_BUSY: "another process holds its lock for too long: try again, and see with `fuser` who it is",
+    sqlite3.SQLITE_LOCKED: "another process holds its lock for too long: try again, and see with `fuser` who it is",
+    sqlite3.SQLITE_CANTOPEN: "it cannot be opened: check that it is a file and that this user may write to its directory",
+    sqlite3.SQLITE_READONLY: "it cannot be written: check its permissions and those of its directory",
+    sqlite3.SQLITE_FULL: "the disk is full: make room, then try again",
+    sqlite3.SQLITE_NOTADB: "it is damaged or no plan store: restore it from a backup, or move it away to begin anew",
+    sqlite3.SQLITE_CORRUPT: "it is damaged: restore it from a backup, or move it away to begin anew",
+}
+
+
+class SqlitePlanStore:
+    """A `PlanStore` in the file `path`, made at first use. `busy_timeout_ms` bounds the wait for another writer."""
+
+    def __init__(self, path: Path, busy_timeout_ms: int = 5_000) -> None:
+        self._path = path
+        self._busy_timeout_ms = busy_timeout_ms
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="plan-store")
+        self._lock = threading.Lock()
+        self._records: sqlite3.Connection | None = None
+        self._poll: sqlite3.Connection | None = None
+        self._file: tuple[int, int] | None = None
+        self._lost = False
+        self._openings = 0
+
+    async def read(self, model: str) -> Plan | None:
+        """The current plan of a model, or None where it never had one."""
+        return await self._in_thread(lambda db: _read(db, model))
+
+    async def write(self, change: Change) -> None:
+        """Compare-and-set and history in one transaction; `Conflict` where the plan moved on."""
+        await self._in_thread(lambda db: _write(db, change))
+
+    async def history(self, model: str | None, limit: int, upto: int | None = None) -> list[Change]:
+        """At most `limit` changes, newest first."""
+        return await self._in_thread(lambda db: _history(db, model, limit, upto))
+
+    async def generation(self) -> int:
+        """A number that changes with every commit of anyone: a stat and one PRAGMA on a connection that never writes."""
+        if self._poll is None or self._lost:
+            await self._in_thread(lambda _: None)
+        with self._lock, self._told():
+            if self._poll is None:
+                raise StoreUnavailable(f"plan store {self._path} was closed meanwhile: ask again")
+            self._check_file()
+            (version,) = self._poll.execute("PRAGMA data_version").fetchone()
+            return int(version) + (self._openings << 40)
+
+    async def aclose(self) -> None:
+        """Close the file; the next call opens it again."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
+
+    async def _in_thread(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        def task() -> T:
+            with self._told():
+                return work(self._open())
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, task)
+
+    def _open(self) -> sqlite3.Connection:
+        """The connection for plans and history; makes the file at first use, and never again.
+
+        A store that vanishes while plans are routed by it must not come back empty: that would route by nothing.
+        """
+        with self._lock:
+            if self._lost:
+                self._drop()
+            if self._records is not None:
+                self._check_file()
+                return self._records
+            if self._file is None and not self._path.exists():
+                _make(self._path)
+            stat = self._path.stat()
+            self._records, self._poll = self._connect(self._busy_timeout_ms), self._connect(POLL_TIMEOUT_MS)
+            self._file = (stat.st_dev, stat.st_ino)
+            self._openings += 1
+            return self._records
+
+    def _connect(self, busy_timeout_ms: int) -> sqlite3.Connection:
+        db = sqlite3.connect(
+            f"{self._path.absolute().as_uri()}?mode=rw",
+            uri=True,
+            timeout=busy_timeout_ms / 1000,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        try:
+            db.execute("PRAGMA synchronous = FULL")
+            _check_kind(db, self._path)
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def _check_file(self) -> None:
+        """The open file must still be the one at the path; SQLite itself would go on with a deleted one, silently."""
+        self._lost = True
+        stat = os.stat(self._path)  # noqa: PTH116 - asked 100 times a second
+        if (stat.st_dev, stat.st_ino) != self._file:
+            raise StoreUnavailable(f"plan store {self._path} was replaced by another file: try again to open that one")
+        self._lost = False
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Whatever goes wrong with the file becomes `StoreUnavailable` with advice."""
+        try:
+            yield
+        except FileNotFoundError:
+            raise StoreUnavailable(
+                f"plan store {self._path} is gone: put it back; restart everything to begin with an empty one"
+            ) from None
+        except OSError as error:
+            raise StoreUnavailable(f"plan store {self._path}: {error.strerror or error}") from error
+        except sqlite3.Error as error:
+            raise StoreUnavailable(f"plan store {self._path}: {_advice(error)} ({error})") from error
+        except InvalidRecord as error:
+            raise StoreUnavailable(f"plan store {self._path} holds what is no plan: {error}") from error
+
+    def _drop(self) -> None:
+        for connection in (self._records, self._poll):
+            if connection is not None:
+                connection.close()
+        self._records = self._poll = None
+        self._lost = False
+
+    def _close(self) -> None:
+        with self._lock:
+            self._drop()
+
+
+def _advice(error: sqlite3.Error) -> str:
+    # extended codes keep the primary one in the lower byte
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return _ADVICE.get(code, "it cannot be used just now: try again; if it lasts, restore it from a backup")
+
+
+def _make(path: Path) -> None:
+    """Put a complete, empty store at `path` in one step, so that nobody ever opens a half-made one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}")
+    draft.unlink(missing_ok=True)
+    db = sqlite3.connect(draft, isolation_level=None)
+    try:
+        db.executescript(SCHEMA)
+    finally:
+        db.close()
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        pass  # another process was first: its store is as good
+    finally:
+        draft.unlink()
+
+
+def _check_kind(db: sqlite3.Connection, path: Path) -> None:
+    (kind,) = db.execute("PRAGMA application_id").fetchone()
+    (written,) = db.execute("PRAGMA user_version").fetchone()
+    if kind != APPLICATION_ID:
+        raise StoreUnavailable(f"{path} is not a plan store: name another file, or move this one away")
+    if written != FORMAT:
+        raise StoreUnavailable(
+            f"plan store {path} has format {written}, this Pointsman reads {FORMAT}: use its own release"
+        )
+
+
+def _read(db: sqlite3.Connection, model: str) -> Plan | None:
+    row = db.execute("SELECT plan FROM plans WHERE model = ?", (model,)).fetchone()
+    return None if row is None else decode(Plan, row[0].encode())
+
+
+def _write(db: sqlite3.Connection, change: Change) -> None:
+    expected = change.before.revision if change.before else None
+    assert change.after.revision == change.revision == (expected or 0) + 1, "a change is one step"
+    with _transaction(db):
+        row = db.execute("SELECT revision FROM plans WHERE model = ?", (change.model,)).fetchone()
+        stored = None if row is None else row[0]
+        if stored != expected:
+            raise Conflict(
+                f"the plan of {change.model!r} is at revision {stored or 'none'}, not {expected or 'none'}: "
+                "someone else changed it; read it again"
+            )
+        db.execute(
+            "INSERT INTO plans VALUES (?1, ?2, ?3) ON CONFLICT (model) DO UPDATE SET revision = ?2, plan = ?3",
+            (change.model, change.revision, encode(change.after).decode()),
+        )
+        db.execute(
+            "INSERT INTO history (model, revision, change) VALUES (?, ?, ?)",
+            (change.model, change.revision, encode(change).decode()),
+        )
+
+
+def _history(db: sqlite3.Connection, model: str | None, limit: int, upto: int | None) -> list[Change]:
+    if model is None:
+        rows = db.execute("SELECT change FROM history ORDER BY number DESC LIMIT ?", (limit,))
+    else:
+        rows = db.execute(
+            "SELECT change FROM history WHERE model = ?1 AND (?2 IS NULL OR revision <= ?2) ORDER BY revision DESC LIMIT ?3",
+            (model, upto, limit),
+        )
+    return [decode(Change, text.encode()) for (text,) in rows]
+
+
+@contextmanager
+def _transaction(db: sqlite3.Connection) -> Iterator[None]:
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    finally:
+        if db.in_transaction:
+            db.execute("ROLLBACK")

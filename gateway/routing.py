@@ -1,0 +1,146 @@
+r"""Plan and unit -> who answers, who is asked beside, and why: the assignment law, as pure functions.
+
+Enters: a plan and the unit of one request. Leaves: a route. Never looks anything up: whoever reads a record can compute
+its route again from the plan of that revision.
+
+The unit's hash is xxh3_64 over "<salt>\\0<unit>"; its upper 32 bits are the bucket that the plan's ranges speak of. Each
+shadow has a hash space of its own, salted with its name, so that several shadows sample independently.
+"""
+
+from bisect import bisect_right
+from typing import NamedTuple
+
+from xxhash import xxh3_64_intdigest
+
+from contracts.errors import NotFound
+from contracts.plan import BUCKETS, CHAMPION, Challenger, Plan, VersionRef
+from contracts.prediction import Assignment, Reason, Role, UnitSource
+
+
+class Variant(NamedTuple):
+    """A version in a traffic role, with its part of the units in [0, 1]."""
+
+    name: str
+    ref: VersionRef
+    role: Role
+    share: float
+
+
+class Points(NamedTuple):
+    """A plan laid out for lookup: `starts[i]` is the first bucket of the range that `owners[i]` owns, gaps included."""
+
+    plan: Plan
+    champion: Variant
+    starts: tuple[int, ...]
+    owners: tuple[Variant, ...]
+    shadows: tuple[tuple[Variant, Challenger], ...]
+    named: dict[str, Variant]
+
+
+class Route(NamedTuple):
+    """Who answers one request, and how the unit came there."""
+
+    variant: Variant
+    assignment: Assignment
+
+
+def points_of(plan: Plan) -> Points:
+    """Lay a plan out for lookup."""
+    champion = Variant(CHAMPION, plan.champion, "champion", plan.champion_share)
+    named = {CHAMPION: champion}
+    owned: list[tuple[int, int, Variant]] = []
+    shadows = []
+    for challenger in plan.challengers:
+        ref = VersionRef(version=challenger.version, digest=challenger.digest)
+        role: Role = "shadow" if challenger.mode == "shadow" else "challenger"
+        variant = Variant(challenger.name, ref, role, challenger.share)
+        named[challenger.name] = variant
+        if role == "shadow":
+            shadows.append((variant, challenger))
+        else:
+            owned.extend((start, end, variant) for start, end in challenger.ranges)
+    starts, owners = [0], [champion]
+    for start, end, variant in sorted(owned, key=lambda part: part[0]):
+        if start == starts[-1]:
+            owners[-1] = variant
+        else:
+            starts.append(start)
+            owners.append(variant)
+        starts.append(end)
+        owners.append(champion)
+    return Points(plan, champion, tuple(starts), tuple(owners), tuple(shadows), named)
+
+
+def unit_hash(salt: str, unit: str) -> int:
+    """The 64-bit hash of a unit under a salt."""
+    return xxh3_64_intdigest(f"{salt}\0{unit}".encode())
+
+
+def route(points: Points, unit: str, source: UnitSource) -> Route:
+    """The variant that owns the unit's bucket."""
+    plan = points.plan
+    hashed = unit_hash(plan.salt, unit)
+    variant = points.owners[bisect_right(points.starts, hashed >> 32) - 1]
+    return Route(variant, _assignment(hashed, source, plan.salt, variant, variant.share, "hash"))
+
+
+def route_to(points: Points, variant: Variant, unit: str, source: UnitSource, reason: Reason) -> Route:
+    """The variant that something other than the hash chose; it was sure to be chosen, so the propensity is 1."""
+    salt = points.plan.salt
+    return Route(variant, _assignment(unit_hash(salt, unit), source, salt, variant, 1.0, reason))
+
+
+def stand_in(points: Points, missed: Route) -> Route:
+    """The champion's route where it answers for a challenger that could not; the propensity stays the unit's own."""
+    assignment = missed.assignment
+    champion = points.champion
+    return Route(
+        champion,
+        Assignment(
+            unit_hash=assignment.unit_hash,
+            unit_source=assignment.unit_source,
+            salt=assignment.salt,
+            share=champion.share,
+            propensity=assignment.propensity,
+            reason="fallback",
+        ),
+    )
+
+
+def shadow_routes(points: Points, unit: str, source: UnitSource) -> list[Route]:
+    """The shadows that are asked beside whoever answers; each samples the units by a hash of its own."""
+    routes = []
+    for variant, challenger in points.shadows:
+        salt = f"{points.plan.salt}\0{variant.name}"
+        hashed = unit_hash(salt, unit)
+        bucket = hashed >> 32
+        if variant.share == 1.0 or any(start <= bucket < end for start, end in challenger.ranges):
+            routes.append(Route(variant, _assignment(hashed, source, salt, variant, variant.share, "shadow")))
+    return routes
+
+
+def named_variant(points: Points, name: str) -> Variant:
+    """The variant of that name; `NotFound` lists the names there are."""
+    variant = points.named.get(name)
+    if variant is None:
+        known = ", ".join(points.named)
+        raise NotFound(
+            f"model {points.plan.model!r} has no variant {name!r} in revision {points.plan.revision}: use {known}"
+        )
+    return variant
+
+
+def _assignment(
+    hashed: int, source: UnitSource, salt: str, variant: Variant, propensity: float, reason: Reason
+) -> Assignment:
+    return Assignment(
+        unit_hash=f"{hashed:016x}",
+        unit_source=source,
+        salt=salt,
+        share=variant.share,
+        propensity=propensity,
+        reason=reason,
+    )
+
+
+assert BUCKETS == 2**32, "the bucket is the upper half of a 64-bit hash"

@@ -1,0 +1,53 @@
+"""The error tree -> HTTP: the one table that knows status codes.
+
+Enters: an error of the tree. Leaves: the status, the headers, and the body `{"error": ...}` that every client reads.
+"""
+
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
+
+from contracts.errors import (
+    Conflict,
+    CorruptLog,
+    DeadlineExceeded,
+    InvalidInput,
+    InvalidSettings,
+    ModelFailed,
+    ModelRejected,
+    NotFound,
+    PointsmanError,
+    Unavailable,
+)
+from gateway.fast_lane import Reply
+
+STATUS_OF: Final = MappingProxyType(
+    {
+        InvalidInput: 400,
+        NotFound: 404,
+        Conflict: 409,
+        ModelRejected: 422,
+        ModelFailed: 500,
+        CorruptLog: 500,
+        InvalidSettings: 500,
+        PointsmanError: 500,
+        Unavailable: 503,
+        DeadlineExceeded: 504,
+    }
+)
+
+RETRY_AFTER: Final = ((b"retry-after", b"1"),)
+
+
+def status_of(error: PointsmanError) -> int:
+    """The status of an error: its own, or that of its nearest ancestor in the table."""
+    for kind in type(error).__mro__:
+        if issubclass(kind, PointsmanError) and kind in STATUS_OF:
+            return STATUS_OF[kind]
+    raise AssertionError("the root of the tree is in the table")
+
+
+def error_reply(status: int, message: str) -> Reply:
+    """A refusal in the shape that OIP clients read; 503 says when to come back."""
+    return Reply(status, msgspec.json.encode({"error": message}), RETRY_AFTER if status == 503 else ())

@@ -1,0 +1,43 @@
+"""Proof that a version can be served, before any plan names it.
+
+Enters: a model and a version. Leaves: the version with its digest, fetched and probed in a child process; or
+`ModelRejected`, `NotFound` or `RegistryUnavailable` with the reason. Never touches a plan, never loads a model into
+this process.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from contracts.plan import VersionRef
+from registry_client.registry import RegistryClient
+
+CheckVersion = Callable[[str, str], Awaitable[VersionRef]]
+
+PASSED_MAX = 10_000
+"""Digests remembered as good; the oldest is forgotten first, and would only be probed once more."""
+
+
+class VersionCheck:
+    """A `CheckVersion`: fetches, and probes each digest once. `probe` raises `ModelRejected` for bad files."""
+
+    def __init__(self, registry: RegistryClient, probe: Callable[[Path], Awaitable[None]]) -> None:
+        self._registry = registry
+        self._probe = probe
+        self._passed: dict[str, None] = {}
+        # one probe at a time: each may take as much memory as a worker
+        self._probing = asyncio.Lock()
+
+    async def __call__(self, model: str, version: str) -> VersionRef:
+        """The version, proven to load and to answer its own example."""
+        fetched = await self._registry.fetch(model, version)
+        async with self._probing:
+            if fetched.digest not in self._passed:
+                await self._probe(fetched.path)
+                self._remember(fetched.digest)
+        return VersionRef(version=fetched.version, digest=fetched.digest)
+
+    def _remember(self, digest: str) -> None:
+        if len(self._passed) >= PASSED_MAX:
+            del self._passed[next(iter(self._passed))]
+        self._passed[digest] = None

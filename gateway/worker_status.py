@@ -1,0 +1,61 @@
+"""What each worker says of itself in `<state_dir>/workers/<slot>.json`: the plans it applied and the versions it loaded.
+
+Enters: a status to write, or the directory. Leaves: a file replaced in one step, or the statuses of the workers that
+live. How the admin API knows which worker follows which revision without asking any of them. Never holds a plan.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from contracts.errors import InvalidRecord
+from contracts.plan import VersionRef
+from contracts.wire import Contract, decode, encode
+
+WORKERS_MAX = 256
+"""The most status files that are read; a host with more workers than that is not one we know."""
+
+
+class WorkerStatus(Contract, frozen=True, kw_only=True):
+    """One worker. `applied`: model to the revision it routes by; `loaded`: model to the versions in memory; `errors`:
+    model to the reason why it stays behind. Times are microseconds since the epoch, UTC.
+    """
+
+    slot: str
+    pid: int
+    started_us: int
+    applied: Mapping[str, int] = {}
+    loaded: Mapping[str, tuple[VersionRef, ...]] = {}
+    errors: Mapping[str, str] = {}
+    at_us: int
+
+
+def write_status(workers: Path, status: WorkerStatus) -> None:
+    """Replace a worker's file in one step: a reader sees the old status or the new one. Raises OSError."""
+    workers.mkdir(parents=True, exist_ok=True)
+    draft = workers / f".{status.slot}.{status.pid}"
+    draft.write_bytes(encode(status))
+    draft.replace(workers / f"{status.slot}.json")
+
+
+def read_statuses(workers: Path) -> list[WorkerStatus]:
+    """The statuses of the workers whose process lives, by slot; what a dead worker left behind is passed over."""
+    statuses = []
+    for path in sorted(workers.glob("*.json"))[:WORKERS_MAX]:
+        try:
+            status = decode(WorkerStatus, path.read_bytes())
+        except (FileNotFoundError, InvalidRecord):
+            continue  # gone since the listing, or left by another release: it says nothing about a worker of ours
+        if _lives(status.pid):
+            statuses.append(status)
+    return statuses
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True  # somebody else's process, so it lives
+    return True

@@ -1,0 +1,127 @@
+"""`pointsman up`, `serve` and `monitor`: start roles on this machine and stop them with one Ctrl-C.
+
+Enters: settings and command options. Leaves: an exit code. Never serves a request itself: the supervisor's children do.
+"""
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from contracts.settings import Settings
+from pointsman.child import LOG_FORMAT
+from pointsman.configuration import load_settings
+from pointsman.supervisor import Role, RoleName, bind, sole_owner, supervise
+
+READY_POLL_SECONDS = 0.1
+
+RegistryOption = Annotated[str | None, typer.Option(help="A folder of models: MODEL/VERSION/model.onnx.")]
+StateOption = Annotated[Path | None, typer.Option(help="Where plans, the prediction log and counts are kept.")]
+WorkersOption = Annotated[int | None, typer.Option(min=1, help="How many gateway processes share the port.")]
+ConfigOption = Annotated[Path | None, typer.Option("--config", help="A TOML file of settings.")]
+
+
+def up(
+    registry: RegistryOption = None,
+    state_dir: StateOption = None,
+    workers: WorkersOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Run everything on this machine: gateway, admin API and monitor; Ctrl-C drains and stops it."""
+    _run(("worker", "admin", "monitor"), _settings(config, registry, state_dir, workers))
+
+
+def serve(
+    registry: RegistryOption = None,
+    state_dir: StateOption = None,
+    workers: WorkersOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Run the gateway and its admin API, without a monitor."""
+    _run(("worker", "admin"), _settings(config, registry, state_dir, workers))
+
+
+def monitor(
+    registry: RegistryOption = None,
+    state_dir: StateOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Run the monitor over the prediction log of a state directory."""
+    _run(("monitor",), _settings(config, registry, state_dir, None))
+
+
+def _settings(config: Path | None, registry: str | None, state_dir: Path | None, workers: int | None) -> Settings:
+    chosen: dict[str, Any] = {"registry": registry, "state_dir": state_dir, "workers": workers}
+    return load_settings(config, {name: value for name, value in chosen.items() if value is not None})
+
+
+def _run(names: Sequence[RoleName], settings: Settings) -> None:
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    with ExitStack() as owned:
+        for name in names:
+            owned.enter_context(sole_owner(settings.state_dir, f"{name}.lock"))
+        asyncio.run(_supervised(names, settings))
+
+
+async def _supervised(names: Sequence[RoleName], settings: Settings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    roles = [role for name in names for role in await _roles(name, settings)]
+    announcing = asyncio.create_task(_announce(names, settings, stop))
+    await supervise(roles, settings, stop)
+    announcing.cancel()
+    for role in roles:
+        role.listener.close()
+
+
+async def _roles(name: RoleName, settings: Settings) -> list[Role]:
+    if name == "worker":
+        listener = await bind(settings.host, settings.http_port)
+        return [Role("worker", f"worker-{number}", listener) for number in range(settings.workers)]
+    if name == "admin":
+        return [Role("admin", "admin", await bind(settings.admin_host, settings.admin_port))]
+    return [Role("monitor", "monitor", await bind(settings.monitor_host, settings.monitor_port))]
+
+
+async def _announce(names: Sequence[RoleName], settings: Settings, stop: asyncio.Event) -> None:
+    """Say where everything is, once it answers."""
+    console = Console(stderr=True)
+    if "worker" in names:
+        data = f"http://{settings.host}:{settings.http_port}"
+        async with httpx.AsyncClient(base_url=data, timeout=5) as client:
+            if not await _ready(client, stop):
+                return
+            models = (await client.get("/v2/models")).json()["models"]
+        console.print(f"[green]ready[/]: {', '.join(models) or f'no models yet in {settings.registry}'}")
+    table = Table(show_header=False, box=None, padding=(0, 2))
+    if "worker" in names:
+        table.add_row("predictions", f"{data}/v2/models/MODEL/infer", "curl, tritonclient, KServe clients")
+    if "admin" in names:
+        table.add_row("traffic", f"http://{settings.admin_host}:{settings.admin_port}", "pointsman traffic show MODEL")
+    if "monitor" in names:
+        table.add_row("report", f"http://{settings.monitor_host}:{settings.monitor_port}/", "pointsman report MODEL")
+    table.add_row("state", str(settings.state_dir), "pointsman log verify")
+    console.print(table)
+
+
+async def _ready(client: httpx.AsyncClient, stop: asyncio.Event) -> bool:
+    while not stop.is_set():
+        try:
+            if (await client.get("/v2/health/ready")).status_code == 200:
+                return True
+        except httpx.TransportError:
+            pass  # not listening yet
+        await asyncio.sleep(READY_POLL_SECONDS)
+    return False

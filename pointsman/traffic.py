@@ -1,0 +1,267 @@
+"""`pointsman traffic ...`, `promote`, `rollback` and `models`: the operator's hands on the points.
+
+Enters: command-line arguments. Leaves: a table or JSON on stdout, what to do next on stderr, an exit code. Never knows a
+rule about plans: the admin API applies them.
+"""
+
+import asyncio
+import getpass
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, Any, Final, NamedTuple, TypeVar
+
+import typer
+from rich.console import Console, RenderableType
+from rich.text import Text
+
+from contracts.errors import InvalidInput
+from contracts.wire import Contract, encode
+from gateway.admin_bodies import Changes, Moved
+from gateway.shares import parse_share
+from pointsman.admin_client import AdminClient, admin_address, admin_client
+from pointsman.configuration import load_settings
+from pointsman.traffic_view import differences, history_view, models_view, plan_view
+
+T = TypeVar("T")
+
+WAIT_SECONDS: Final = 5.0
+
+traffic_app = typer.Typer(no_args_is_help=True, help="Who gets which traffic: show it, shift it, see who did.")
+
+
+def _share(text: str) -> float:
+    try:
+        return parse_share(text)
+    except InvalidInput as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="The model's name.", show_default=False)]
+VersionArgument = Annotated[str, typer.Argument(metavar="VERSION", help="A registered version.", show_default=False)]
+ShareArgument = Annotated[
+    float, typer.Argument(parser=_share, metavar="SHARE", help="Such as 5% or 0.05.", show_default=False)
+]
+VariantArgument = Annotated[str, typer.Argument(metavar="VARIANT", help="A challenger's name.", show_default=False)]
+NameOption = Annotated[str | None, typer.Option(help="The challenger's name; by default its mode and version.")]
+ReasonOption = Annotated[str, typer.Option(help="Why; goes into the history.")]
+WhoOption = Annotated[str | None, typer.Option(help="Who asks, for the history; by default the user of this machine.")]
+ExpectOption = Annotated[int | None, typer.Option(help="Refuse unless the plan is at this revision.")]
+WaitOption = Annotated[float, typer.Option(min=0, max=60, help="Seconds to wait until every worker follows.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+AdminOption = Annotated[str | None, typer.Option(help="The admin API, such as http://127.0.0.1:8003.")]
+ConfigOption = Annotated[Path | None, typer.Option(help="A TOML file of settings.")]
+
+
+class Place(NamedTuple):
+    """Which admin API to ask."""
+
+    admin: str | None
+    config: Path | None
+
+    @property
+    def address(self) -> str:
+        """Its address: as said, else by the settings."""
+        return self.admin or admin_address(load_settings(self.config))
+
+
+class Asked(NamedTuple):
+    """What every change carries."""
+
+    place: Place
+    reason: str
+    who: str | None
+    expect: int | None
+    wait: float
+    as_json: bool
+
+
+@traffic_app.command()
+def show(
+    model: ModelArgument, *, as_json: JsonOption = False, admin: AdminOption = None, config: ConfigOption = None
+) -> None:
+    """Show who gets which traffic of a model."""
+    plan = _call(Place(admin, config), lambda client: client.plan(model))
+    _print(plan, plan_view(plan), as_json=as_json)
+
+
+@traffic_app.command()
+def history(
+    model: ModelArgument,
+    *,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many changes.")] = 20,
+    as_json: JsonOption = False,
+    admin: AdminOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Show who changed what when, newest first."""
+    changes = _call(Place(admin, config), lambda client: client.history(model, limit))
+    _print(Changes(changes=changes), history_view(changes), as_json=as_json)
+
+
+def models(*, as_json: JsonOption = False, admin: AdminOption = None, config: ConfigOption = None) -> None:
+    """Show what is registered, loaded and routed."""
+    found = _call(Place(admin, config), lambda client: client.models())
+    _print(found, models_view(found) if found.models else "no models are registered yet", as_json=as_json)
+    for warning in found.warnings:
+        _say("yellow", f"warning: {warning}")
+
+
+def _challenge(verb: str, summary: str) -> None:
+    """The command of a verb with a share."""
+
+    @traffic_app.command(verb, help=summary)
+    def command(
+        model: ModelArgument,
+        version: VersionArgument,
+        share: ShareArgument,
+        *,
+        name: NameOption = None,
+        reason: ReasonOption = "",
+        who: WhoOption = None,
+        expect: ExpectOption = None,
+        wait: WaitOption = WAIT_SECONDS,
+        as_json: JsonOption = False,
+        admin: AdminOption = None,
+        config: ConfigOption = None,
+    ) -> None:
+        asked = Asked(Place(admin, config), reason, who, expect, wait, as_json)
+        _change(asked, model, verb, {"version": version, "share": share, "name": name})
+
+
+def _about_version(verb: str, summary: str) -> None:
+    """The command of a verb about one version."""
+
+    @traffic_app.command(verb, help=summary)
+    def command(
+        model: ModelArgument,
+        version: VersionArgument,
+        *,
+        reason: ReasonOption = "",
+        who: WhoOption = None,
+        expect: ExpectOption = None,
+        wait: WaitOption = WAIT_SECONDS,
+        as_json: JsonOption = False,
+        admin: AdminOption = None,
+        config: ConfigOption = None,
+    ) -> None:
+        asked = Asked(Place(admin, config), reason, who, expect, wait, as_json)
+        _change(asked, model, verb, {"version": version})
+
+
+_challenge("canary", "Give a version a share of the traffic; ask again to change it.")
+_challenge("ab", "As canary, for a comparison that is meant to run; the champion's own version may take part.")
+_challenge(
+    "shadow", "Ask a version beside whoever answers, for a share of the traffic; its answers go to the log only."
+)
+_about_version("switch", "Blue/green: make a version the champion at once; the old one stays warm.")
+_about_version("warm", "Keep a version loaded without traffic.")
+_about_version("cool", "Stop keeping a version loaded without traffic.")
+
+
+@traffic_app.command()
+def remove(
+    model: ModelArgument,
+    variant: VariantArgument,
+    *,
+    reason: ReasonOption = "",
+    who: WhoOption = None,
+    expect: ExpectOption = None,
+    wait: WaitOption = WAIT_SECONDS,
+    as_json: JsonOption = False,
+    admin: AdminOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Take a challenger out; its traffic goes back to the champion."""
+    asked = Asked(Place(admin, config), reason, who, expect, wait, as_json)
+    _change(asked, model, "remove", {"name": variant})
+
+
+def promote(
+    model: ModelArgument,
+    variant: Annotated[
+        str | None, typer.Argument(metavar="VARIANT", help="A challenger; may be left out where only one answers.")
+    ] = None,
+    *,
+    reason: ReasonOption = "",
+    who: WhoOption = None,
+    expect: ExpectOption = None,
+    wait: WaitOption = WAIT_SECONDS,
+    as_json: JsonOption = False,
+    admin: AdminOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Make a challenger the champion; the old champion stays warm."""
+    asked = Asked(Place(admin, config), reason, who, expect, wait, as_json)
+    _change(asked, model, "promote", {"name": variant})
+
+
+def rollback(
+    model: ModelArgument,
+    *,
+    to: Annotated[int | None, typer.Option(help="Bring the content of this earlier revision back.")] = None,
+    reason: ReasonOption = "",
+    who: WhoOption = None,
+    expect: ExpectOption = None,
+    wait: WaitOption = WAIT_SECONDS,
+    as_json: JsonOption = False,
+    admin: AdminOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Take all traffic from the challengers; where none has any, bring the champion before this one back."""
+    asked = Asked(Place(admin, config), reason, who, expect, wait, as_json)
+    _change(asked, model, "rollback", {"to": to})
+
+
+def _change(asked: Asked, model: str, verb: str, body: dict[str, Any]) -> None:
+    """Ask for a change and tell what came of it."""
+    said = {
+        **body,
+        "reason": asked.reason,
+        "who": asked.who or _user(),
+        "expected_revision": asked.expect,
+        "wait_ms": asked.wait * 1000,
+    }
+    moved = _call(asked.place, lambda client: client.do(model, verb, said))
+    _print(moved, plan_view(moved.plan), as_json=asked.as_json)
+    _tell(moved, model)
+
+
+def _tell(moved: Moved, model: str) -> None:
+    _say("green", f"changed: {'; '.join(differences(moved.change.before, moved.change.after))}")
+    if moved.converged is not None:
+        _say("default" if moved.converged.endswith(" ms") else "yellow", f"converged: {moved.converged}")
+    for slot, reason in moved.errors.items():
+        _say("yellow", f"{slot} stays behind: {reason}")
+    for warning in moved.warnings:
+        _say("yellow", f"warning: {warning}")
+    if any(challenger.mode != "shadow" for challenger in moved.plan.challengers):
+        _say("dim", f"next: pointsman report {model}, then pointsman promote {model} or pointsman rollback {model}")
+    elif moved.plan.previous is not None:
+        _say("dim", f"back to version {moved.plan.previous.version}: pointsman rollback {model}")
+
+
+def _call(place: Place, ask: Callable[[AdminClient], Awaitable[T]]) -> T:
+    async def asking() -> T:
+        async with admin_client(place.address) as client:
+            return await ask(client)
+
+    return asyncio.run(asking())
+
+
+def _print(value: Contract, view: RenderableType, *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(encode(value))
+    else:
+        Console().print(view)
+
+
+def _say(style: str, text: str) -> None:
+    Console(stderr=True).print(Text(text, style), soft_wrap=True)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"  # a container whose user has no name

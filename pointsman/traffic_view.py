@@ -1,0 +1,133 @@
+"""How plans, changes and models look in a terminal.
+
+Enters: contracts and the admin API's replies. Leaves: rich renderables and sentences. Never asks anybody anything.
+"""
+
+from datetime import UTC, datetime
+from typing import Final
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from contracts.plan import CHAMPION, Change, Plan, VersionRef
+from gateway.admin_bodies import ModelRow, Models
+from gateway.shares import share_text
+
+BAR_CELLS: Final = 40
+COLOURS: Final = ("cyan", "magenta", "yellow", "blue", "red", "bright_green", "bright_magenta", "bright_yellow")
+CHAMPION_COLOUR: Final = "green"
+
+
+def plan_view(plan: Plan) -> RenderableType:
+    """One plan: who gets which part of the units."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("variant", "mode", "version", "digest", "share"):
+        table.add_column(name, justify="right" if name == "share" else "left")
+    table.add_column("")
+    table.add_row(*_variant(CHAMPION, "", plan.champion, plan.champion_share, CHAMPION_COLOUR))
+    for challenger, colour in zip(plan.challengers, _colours(plan), strict=True):
+        ref = VersionRef(version=challenger.version, digest=challenger.digest)
+        table.add_row(*_variant(challenger.name, challenger.mode, ref, challenger.share, colour))
+    return Group(Text.assemble((plan.model, "bold"), f"  revision {plan.revision}"), table, *_kept(plan))
+
+
+def history_view(changes: tuple[Change, ...]) -> RenderableType:
+    """Changes, newest first."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("revision", "when (UTC)", "who", "verb", "what", "why"):
+        table.add_column(name, justify="right" if name == "revision" else "left")
+    for change in changes:
+        table.add_row(
+            str(change.revision),
+            when(change.at_us),
+            escape(change.who),
+            escape(change.verb),
+            escape("; ".join(differences(change.before, change.after))),
+            escape(change.reason),
+        )
+    return table
+
+
+def models_view(found: Models) -> RenderableType:
+    """What is registered, loaded and routed."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("model", "versions", "aliases", "champion", "challengers", "loaded by"):
+        table.add_column(name)
+    for row in found.models:
+        table.add_row(*map(escape, _model(row)))
+    return table
+
+
+def differences(before: Plan | None, after: Plan) -> list[str]:
+    """What a change changed, as short sentences; never empty."""
+    if before is None:
+        return [f"first plan: champion {after.champion.version}"]
+    told = []
+    if before.champion != after.champion:
+        told.append(f"champion {before.champion.version} → {after.champion.version}")
+    shares = {c.name: c.share for c in before.challengers}
+    modes = {c.name: f"{c.name} ({c.mode}, version {c.version})" for c in (*before.challengers, *after.challengers)}
+    new = {c.name: c.share for c in after.challengers}
+    for name in dict.fromkeys([*shares, *new]):
+        if name not in new:
+            told.append(f"{name} removed")
+        elif name not in shares:
+            told.append(f"{modes[name]} {share_text(new[name])}")
+        elif shares[name] != new[name]:
+            told.append(f"{name} {share_text(shares[name])} → {share_text(new[name])}")
+    if before.salt != after.salt:
+        told.append("new salt: every unit was assigned anew")
+    return told or _quiet(before, after)
+
+
+def when(at_us: int) -> str:
+    """A moment as people read it, UTC, to the second."""
+    return datetime.fromtimestamp(at_us / 1e6, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _quiet(before: Plan, after: Plan) -> list[str]:
+    """Changes that move nobody."""
+    warm = sorted({ref.version for ref in after.warm} - {ref.version for ref in before.warm})
+    cooled = sorted({ref.version for ref in before.warm} - {ref.version for ref in after.warm})
+    told = [f"version {version} kept warm" for version in warm] + [f"version {version} let go" for version in cooled]
+    return told or ["nobody moved"]
+
+
+def _variant(name: str, mode: str, ref: VersionRef, share: float, colour: str) -> tuple[RenderableType, ...]:
+    return (
+        Text(name, style=colour),
+        mode,
+        Text(ref.version),
+        Text(ref.digest[:12], style="dim"),
+        share_text(share),
+        _bar(share, colour, hollow=mode == "shadow"),
+    )
+
+
+def _bar(share: float, colour: str, *, hollow: bool) -> Text:
+    """A share as a bar; hollow for a shadow, whose answers nobody sees. Some is at least one cell."""
+    cells = max(1, round(share * BAR_CELLS)) if share else 0
+    return Text.assemble((("░" if hollow else "█") * cells, colour), ("·" * (BAR_CELLS - cells), "bright_black"))
+
+
+def _colours(plan: Plan) -> list[str]:
+    return [COLOURS[index % len(COLOURS)] for index in range(len(plan.challengers))]
+
+
+def _kept(plan: Plan) -> list[Text]:
+    lines = []
+    if plan.warm:
+        lines.append(Text(f"warm: {', '.join(f'version {ref.version}' for ref in plan.warm)}", style="dim"))
+    if plan.previous is not None:
+        lines.append(Text(f"a rollback of the champion goes to version {plan.previous.version}", style="dim"))
+    return lines
+
+
+def _model(row: ModelRow) -> tuple[str, ...]:
+    aliases = ", ".join(f"{alias} = {version}" for alias, version in sorted(row.aliases.items()))
+    loaded = "; ".join(f"{slot}: {', '.join(ref.version for ref in refs)}" for slot, refs in sorted(row.loaded.items()))
+    challengers = ", ".join(f"{c.name} {share_text(c.share)}" for c in row.plan.challengers) if row.plan else ""
+    champion = row.plan.champion.version if row.plan else "no plan yet"
+    return row.model, ", ".join(row.versions), aliases, champion, challengers, loaded

@@ -1,0 +1,301 @@
+"""Real processes: small ONNX models in a folder, and a whole Pointsman on free ports around them."""
+
+import asyncio
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import httpx
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper, save
+
+
+def free_ports(count):
+    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [one.getsockname()[1] for one in held]
+    for one in held:
+        one.close()
+    return ports
+
+
+def scoring_model(path, columns, weights, bias):
+    """probabilities [n, 2] = sigmoid of a weighted sum of named [n, 1] float columns; strings take part by a constant."""
+    floats = [name for name in columns if columns[name] == TensorProto.FLOAT]
+    inputs = [helper.make_tensor_value_info(name, kind, [None, 1]) for name, kind in columns.items()]
+    nodes = [
+        helper.make_node("Concat", floats, ["x"], axis=1),
+        helper.make_node("MatMul", ["x", "w"], ["z0"]),
+        helper.make_node("Add", ["z0", "b"], ["z"]),
+        helper.make_node("Sigmoid", ["z"], ["p"]),
+        helper.make_node("Sub", ["one", "p"], ["q"]),
+        helper.make_node("Concat", ["q", "p"], ["probabilities"], axis=1),
+    ]
+    for name in columns:
+        if columns[name] == TensorProto.STRING:
+            nodes.append(helper.make_node("Identity", [name], [f"{name}_seen"]))
+    initializers = [
+        numpy_helper.from_array(np.array(weights, np.float32).reshape(-1, 1), "w"),
+        numpy_helper.from_array(np.array([bias], np.float32), "b"),
+        numpy_helper.from_array(np.array([1.0], np.float32), "one"),
+    ]
+    outputs = [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [None, 2])]
+    outputs += [
+        helper.make_tensor_value_info(f"{name}_seen", TensorProto.STRING, [None, 1])
+        for name in columns
+        if columns[name] == TensorProto.STRING
+    ]
+    graph = helper.make_graph(nodes, "score", inputs, outputs, initializers)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+
+
+def failing_model(path):
+    """As version 1 by its signature, but every row looks up a place that does not exist: it loads, and fails at run."""
+    inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, 1]) for name in ("distance", "hour")]
+    nodes = [
+        helper.make_node("Add", ["distance", "hour"], ["sum"]),
+        helper.make_node("Cast", ["sum"], ["place"], to=TensorProto.INT64),
+        helper.make_node("Gather", ["table", "place"], ["picked"], axis=0),
+        helper.make_node("Squeeze", ["picked", "axis"], ["p"]),
+        helper.make_node("Concat", ["p", "p"], ["probabilities"], axis=1),
+    ]
+    initializers = [
+        numpy_helper.from_array(np.zeros((3, 1), np.float32), "table"),
+        numpy_helper.from_array(np.array([2], np.int64), "axis"),
+    ]
+    outputs = [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [None, 2])]
+    graph = helper.make_graph(nodes, "fail", inputs, outputs, initializers)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+
+
+BINARY = {"kind": "binary", "output": "probabilities", "classes": [0, 1], "positive": 1, "threshold": 0.5}
+FLOATS = {"distance": TensorProto.FLOAT, "hour": TensorProto.FLOAT}
+
+
+@pytest.fixture
+def registry(tmp_path):
+    """`flight-delay` with versions 1 and 2 on the same inputs, 3 that also needs `temp`, and 4 that fails at every run."""
+    root = tmp_path / "models" / "flight-delay"
+    scoring_model(root / "1" / "model.onnx", FLOATS, [0.001, 0.05], -2.0)
+    scoring_model(root / "2" / "model.onnx", FLOATS, [0.002, 0.05], -2.5)
+    scoring_model(root / "3" / "model.onnx", FLOATS | {"temp": TensorProto.FLOAT}, [0.001, 0.05, -0.01], -1.0)
+    failing_model(root / "4" / "model.onnx")
+    for version in "1234":
+        (root / version / "model.json").write_text(json.dumps({"task": BINARY, "owner": "tests"}))
+    (root / "aliases.json").write_text(json.dumps({"champion": "1"}))
+    return tmp_path / "models"
+
+
+class Running(NamedTuple):
+    """A started Pointsman."""
+
+    process: subprocess.Popen
+    environment: dict
+    command: list
+    log: Path
+    state: Path
+    data: str
+    admin: str
+    monitor: str
+
+    def children(self):
+        """Pids of the supervisor's children by role and slot."""
+        found = {}
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit():
+                continue
+            try:
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+                environment = (entry / "environ").read_bytes()
+            except OSError:
+                continue
+            if b"pointsman.child" in words and str(self.state).encode() in environment:
+                found[words[words.index(b"--slot") + 1].decode()] = int(entry.name)
+        return found
+
+    def stop(self, timeout=40):
+        """Ctrl-C, and wait for the drain."""
+        self.process.send_signal(signal.SIGINT)
+        return self.process.wait(timeout)
+
+
+def wait_until(true, seconds=20.0, every=0.02, what="it"):
+    """Ask until the answer is yes; the bound is for a hung process, not for a slow one."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if (answer := true()):
+            return answer
+        time.sleep(every)
+    raise AssertionError(f"{what} did not happen within {seconds} s")
+
+
+def answers(url):
+    try:
+        return httpx.get(url, timeout=5).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+@pytest.fixture
+def start(tmp_path, registry):
+    """Start a Pointsman: `start("up", workers=2, **settings)`; all of it is gone after the test."""
+    started = []
+
+    def launch(role="up", state=None, ports=None, wait=True, **settings):
+        state = state or tmp_path / "state"
+        http, admin, monitor = ports or free_ports(3)
+        chosen = {"registry": registry, "state_dir": state, "http_port": http, "admin_port": admin, "monitor_port": monitor}
+        chosen = {"log_disk_reserve_bytes": 0, "log_segment_bytes": 2**20} | chosen | settings
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("POINTSMAN_")}
+        environment |= {f"POINTSMAN_{name.upper()}": str(value) for name, value in chosen.items()}
+        command = [sys.executable, "-m", "pointsman", role]
+        log = tmp_path / f"{role}-{len(started)}.log"
+        with log.open("wb") as out:
+            process = subprocess.Popen(command, env=environment, stdout=out, stderr=subprocess.STDOUT)
+        addresses = [f"http://127.0.0.1:{port}" for port in (http, admin, monitor)]
+        running = Running(process, environment, command, log, state, *addresses)
+        started.append(running)
+        if wait:
+            url = f"{running.monitor}/health/live" if role == "monitor" else f"{running.data}/v2/health/ready"
+            try:
+                wait_until(lambda: answers(url), what=f"readiness of {role}")
+                if role == "up":
+                    wait_until(lambda: answers(f"{running.monitor}/health/live"), what="readiness of the monitor")
+                if role != "monitor":
+                    wait_until(lambda: answers(f"{running.admin}/admin/models"), what="readiness of the admin API")
+            except AssertionError:
+                print(log.read_text()[-4000:])
+                raise
+        return running
+
+    yield launch
+    for running in started:
+        if running.process.poll() is None:
+            running.process.send_signal(signal.SIGTERM)
+    for running in started:
+        try:
+            running.process.wait(40)
+        except subprocess.TimeoutExpired:
+            running.process.kill()
+        for pid in running.children().values():
+            os.kill(pid, signal.SIGKILL)
+
+
+def body(**parameters):
+    """One good request for versions 1 and 2."""
+    request = {
+        "inputs": [
+            {"name": "distance", "shape": [1, 1], "datatype": "FP32", "data": [1400.0]},
+            {"name": "hour", "shape": [1, 1], "datatype": "FP32", "data": [17.0]},
+        ]
+    }
+    return request | ({"parameters": parameters} if parameters else {})
+
+
+@pytest.fixture
+def flight():
+    """The maker of good requests."""
+    return body
+
+
+@pytest.fixture
+def until():
+    """Waiting with a bound."""
+    return wait_until
+
+
+class Load:
+    """Clients on raw keep-alive connections that remember every answer; a broken connection is opened again."""
+
+    def __init__(self, host, port, make_body):
+        self.host, self.port, self.make_body = host, port, make_body
+        self.answers = []
+        self.failures = []
+        self.resets = 0
+        self.stopping = False
+
+    async def client(self, number):
+        turn = 0
+        writer = None
+        while not self.stopping:
+            turn += 1
+            payload = json.dumps(self.make_body(routing_key=f"unit-{number}-{turn % 97}")).encode()
+            try:
+                if writer is None:
+                    reader, writer = await asyncio.open_connection(self.host, self.port)
+                writer.write(HEAD % len(payload) + payload)
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = int(re.search(rb"content-length: (\d+)", head)[1])
+                reply = json.loads(await reader.readexactly(length))
+            except (OSError, asyncio.IncompleteReadError):
+                self.resets += 1
+                if writer is not None:
+                    writer.close()
+                writer = None
+                await asyncio.sleep(0.01)
+                continue
+            if head.startswith(b"HTTP/1.1 200"):
+                parameters = reply["parameters"]
+                self.answers.append((parameters["prediction_id"], parameters["variant"], reply["model_version"]))
+            else:
+                self.failures.append((head[:12].decode(), reply))
+            if b"connection: close" in head:
+                writer.close()
+                writer = None
+            await asyncio.sleep(0)
+        if writer is not None:
+            writer.close()
+
+    async def during(self, clients, work):
+        """Run `work` (in a thread) while the clients load; what it returns."""
+        running = [asyncio.create_task(self.client(number)) for number in range(clients)]
+        try:
+            return await asyncio.to_thread(work)
+        finally:
+            self.stopping = True
+            await asyncio.gather(*running)
+
+
+HEAD = b"POST /v2/models/flight-delay/infer HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+
+
+@pytest.fixture
+def load():
+    """The maker of load: `load(running, body)`."""
+
+    def make(running, make_body=body):
+        host, port = running.data.removeprefix("http://").split(":")
+        return Load(host, int(port), make_body)
+
+    return make
+
+
+@pytest.fixture
+def records():
+    """All committed records of a spool: `records(state, Kind.PREDICTION)`."""
+    from contracts.label import Label
+    from contracts.plan import Change
+    from contracts.prediction import Prediction
+    from contracts.wire import decode
+    from prediction_log.reader import SpoolReader
+    from prediction_log.segment import Kind
+
+    kinds = {Kind.PREDICTION: Prediction, Kind.LABEL: Label, Kind.AUDIT: Change}
+
+    def read(state, kind):
+        reader = SpoolReader(state / "spool", {})
+        found = []
+        while batch := reader.poll(10_000):
+            found += [decode(kinds[kind], entry.payload) for entry in batch if entry.kind == kind]
+        return found
+
+    return read

@@ -1,0 +1,107 @@
+"""The admin API over a real folder registry and a real store, asked in-process; workers are status files."""
+
+import asyncio
+import os
+
+import httpx
+import pytest
+
+from contracts.errors import ModelRejected
+from contracts.plan import VersionRef
+from gateway.admin import AdminParts, admin_app
+from gateway.clock import system_clock
+from gateway.plan_control import PlanControl
+from gateway.plan_store.sqlite import SqlitePlanStore
+from gateway.version_check import VersionCheck
+from gateway.worker_status import WorkerStatus, write_status
+from registry_client.folder import FolderRegistry
+
+MODEL = "flight-delay"
+
+
+class Desk:
+    """What a test needs at hand: the client, and everything behind it."""
+
+    def __init__(self, folder, graphs):
+        self.root = folder / "models"
+        self.workers = folder / "workers"
+        self.graphs = graphs
+        self.registry = FolderRegistry(self.root, folder / "cache")
+        self.store = SqlitePlanStore(folder / "plans.sqlite")
+        self.probed = []
+        self.probing = asyncio.Event()
+        self.probing.set()
+        self.broken = set()
+        self.audited = []
+        self.audit_error = None
+        self.ticks = iter(range(1, 10**9))
+        self.clock = system_clock()._replace(
+            now_us=lambda: 1_700_000_000_000_000, mono_ns=lambda: next(self.ticks) * 1_000_000, new_id=lambda: "salt"
+        )
+        self.check_version = VersionCheck(self.registry, self.probe)
+        self.control = PlanControl(self.store, self.registry, self.check_version, self.audit, self.clock)
+        parts = AdminParts(self.control, self.store, self.registry, self.workers, self.clock, "0.1.0")
+        self.app = admin_app(parts)
+        transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
+        self.client = httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8003")
+
+    def register(self, version, model=MODEL, bias=None):
+        folder = self.root / model / version
+        folder.mkdir(parents=True, exist_ok=True)
+        graph = self.graphs.mlp(bias=float(version) if bias is None else bias)
+        (folder / "model.onnx").write_bytes(graph.SerializeToString())
+
+    async def probe(self, path):
+        self.probed.append(path)
+        await self.probing.wait()
+        if path.name in self.broken or "broken" in self.broken:
+            raise ModelRejected("it answers its own example with NaN")
+
+    async def audit(self, change):
+        if self.audit_error:
+            raise self.audit_error
+        self.audited.append(change)
+
+    def worker(self, slot, revision, *, pid=None, error=None):
+        write_status(
+            self.workers,
+            WorkerStatus(
+                slot=slot,
+                pid=pid or os.getpid(),
+                started_us=1,
+                applied={MODEL: revision},
+                loaded={MODEL: (VersionRef(version="1", digest="d1"),)},
+                errors={MODEL: error} if error else {},
+                at_us=1,
+            ),
+        )
+
+    async def written(self, revision):
+        while (plan := await self.store.read(MODEL)) is None or plan.revision < revision:
+            await self.store.generation()
+
+    async def do(self, verb, status=200, headers=None, model=MODEL, **body):
+        response = await self.client.post(f"/admin/models/{model}/{verb}", json=body, headers=headers)
+        assert response.status_code == status, response.text
+        return response.json()
+
+    async def get(self, path, status=200):
+        response = await self.client.get(path)
+        assert response.status_code == status, response.text
+        return response.json()
+
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+
+
+@pytest.fixture
+async def desk(tmp_path, graphs):
+    made = Desk(tmp_path, graphs)
+    for version in ("1", "2", "3"):
+        made.register(version)
+    (made.root / MODEL / "aliases.json").write_text('{"champion": "1"}')
+    yield made
+    await made.client.aclose()
+    await made.store.aclose()

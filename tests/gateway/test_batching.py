@@ -1,0 +1,203 @@
+"""Batches gather what arrived, keep requests apart, and hold their bounds."""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from contracts.errors import DeadlineExceeded, ModelFailed, Overloaded
+from gateway.batching import INLINE_OVERRUN_MAX, INLINE_OVERRUNS_MAX, Batcher
+from gateway.clock import Clock
+from gateway.inputs import fit
+from gateway.protocol.v2 import decode_infer
+from gateway.sessions import load_session
+from registry_client.folder import FolderRegistry
+
+FAR_NS = 10**18
+
+
+class Time:
+    """A monotonic clock that goes on only when told; each reading may cost something."""
+
+    def __init__(self):
+        self.ns, self.step_ns = 0, 0
+
+    def __call__(self):
+        self.ns += self.step_ns
+        return self.ns
+
+
+@pytest.fixture
+def time():
+    return Time()
+
+
+@pytest.fixture
+def loaded(tmp_path, graphs):
+    """The session of a model in a registry of its own."""
+
+    async def load(model):
+        folder = tmp_path / "models" / "m" / "1"
+        folder.mkdir(parents=True)
+        (folder / "model.onnx").write_bytes(model.SerializeToString())
+        registry = FolderRegistry(tmp_path / "models", tmp_path / "cache")
+        return await load_session(await registry.fetch("m", "1"))
+
+    return load
+
+
+@pytest.fixture
+def batcher(time):
+    pool = ThreadPoolExecutor(1)
+    clock = Clock(now_us=lambda: 0, mono_ns=time, new_id=lambda: "id")
+
+    def make(session, **bounds):
+        return Batcher(session, pool, clock, **{"rows_max": 64, "queue_max": 100, "inline_us_max": 1e6} | bounds)
+
+    yield make
+    pool.shutdown()
+
+
+def fitted(session, *rows):
+    """A request of these rows as the session takes it."""
+    tensor = session.signature.inputs[0]
+    values = ", ".join(str(value) for row in rows for value in row)
+    text = f'[{{"name": "{tensor.name}", "shape": [{len(rows)}, {len(rows[0])}], "datatype": "{tensor.datatype}", "data": [{values}]}}]'
+    return fit(decode_infer(f'{{"inputs": {text}}}'.encode()), session.signature)
+
+
+def answer(ran, name="y"):
+    return ran.outputs[name].data
+
+
+@pytest.mark.parametrize("inline_us_max", [1e6, -1.0], ids=["on the loop", "in a thread"])
+def test_concurrent_requests_run_together_and_keep_their_own_rows(graphs, loaded, batcher, inline_us_max):
+    async def run():
+        session = await loaded(graphs.identity())
+        queue = batcher(session, inline_us_max=inline_us_max)
+        futures = [queue.run(fitted(session, *[[i + r / 10, 0] for r in range(1 + i % 3)]), FAR_NS) for i in range(20)]
+        return await asyncio.gather(*futures)
+
+    results = asyncio.run(run())
+
+    for i, ran in enumerate(results):
+        expected = [value for r in range(1 + i % 3) for value in (i + r / 10, 0.0)]
+        assert answer(ran) == pytest.approx(expected)
+    assert {ran.batch_rows for ran in results} == {sum(1 + i % 3 for i in range(20))}, "one run for all"
+
+
+def test_a_batch_has_at_most_rows_max_rows_and_nobody_is_left_behind(graphs, loaded, batcher):
+    async def run():
+        session = await loaded(graphs.identity())
+        queue = batcher(session, rows_max=8)
+        return await asyncio.gather(*[queue.run(fitted(session, [i, 0], [i, 1], [i, 2]), FAR_NS) for i in range(10)])
+
+    results = asyncio.run(run())
+
+    assert {ran.batch_rows for ran in results} == {6}
+    assert [answer(ran)[0] for ran in results] == list(range(10))
+
+
+def test_one_bad_request_does_not_fail_its_neighbours(graphs, loaded, batcher):
+    gather_node = graphs.model(
+        [graphs.node("Gather", ["table", "x"], ["y"], axis=0)],
+        [graphs.value("x", ["n", 1], "INT64")],
+        [graphs.value("y", ["n", 1])],
+        [graphs.constant("table", [10.0, 11.0, 12.0])],
+    )
+
+    async def run():
+        session = await loaded(gather_node)
+        queue = batcher(session)
+        futures = [queue.run(fitted(session, [value]), FAR_NS) for value in (0, 1, 99, 2)]
+        return await asyncio.gather(*futures, return_exceptions=True)
+
+    zero, one, bad, two = asyncio.run(run())
+
+    assert [answer(ran) for ran in (zero, one, two)] == [[10.0], [11.0], [12.0]]
+    assert isinstance(bad, ModelFailed)
+    assert "version 1 of 'm'" in str(bad)
+
+
+def test_a_full_queue_refuses_at_once_and_serves_on(graphs, loaded, batcher):
+    async def run():
+        session = await loaded(graphs.identity())
+        queue = batcher(session, queue_max=3)
+        waiting = [queue.run(fitted(session, [i, 0]), FAR_NS) for i in range(3)]
+        with pytest.raises(Overloaded, match=r"3 requests wait already \(queue_requests_max = 3\)"):
+            queue.run(fitted(session, [9, 0]), FAR_NS)
+        await asyncio.gather(*waiting)
+        return await queue.run(fitted(session, [7, 0]), FAR_NS)
+
+    assert answer(asyncio.run(run())) == [7.0, 0.0]
+
+
+def test_a_request_whose_time_ran_out_in_the_queue_is_not_run(graphs, loaded, batcher, time):
+    async def run():
+        session = await loaded(graphs.identity())
+        queue = batcher(session)
+        late = queue.run(fitted(session, [1, 0]), 1_000)
+        early = queue.run(fitted(session, [2, 0]), FAR_NS)
+        time.ns = 5_000
+        return await asyncio.gather(late, early, return_exceptions=True)
+
+    late, early = asyncio.run(run())
+
+    assert isinstance(late, DeadlineExceeded)
+    assert str(late) == "version 1 of 'm': the deadline passed after 5 microseconds in the queue; allow more time"
+    assert early.batch_rows == 1
+
+
+def test_a_cancelled_caller_is_left_out_of_the_run(graphs, loaded, batcher):
+    async def run():
+        session = await loaded(graphs.identity())
+        queue = batcher(session)
+        gone, here = (queue.run(fitted(session, [i, 0]), FAR_NS) for i in range(2))
+        gone.cancel()
+        return await here
+
+    assert asyncio.run(run()).batch_rows == 1
+
+
+def test_requests_of_different_shapes_do_not_share_a_run(graphs, loaded, batcher):
+    async def run():
+        session = await loaded(graphs.identity(shape=["n", "k"]))
+        queue = batcher(session)
+        rows = [[1, 2], [3, 4, 5], [6, 7, 8], [9, 10]]
+        return await asyncio.gather(*[queue.run(fitted(session, row), FAR_NS) for row in rows])
+
+    results = asyncio.run(run())
+
+    assert [answer(ran) for ran in results] == [[1, 2], [3, 4, 5], [6, 7, 8], [9, 10]]
+    assert [ran.batch_rows for ran in results] == [1, 2, 2, 1]
+
+
+def test_a_version_that_keeps_holding_up_the_loop_moves_to_a_thread(graphs, loaded, batcher, time):
+    async def run():
+        session = await loaded(graphs.identity())
+        queue = batcher(session, inline_us_max=1e6)
+        inline = [queue.inline]
+        time.step_ns = int(INLINE_OVERRUN_MAX * 1e6 * 1000)
+        for _ in range(INLINE_OVERRUNS_MAX):
+            await queue.run(fitted(session, [1, 0]), 10**24)
+            inline.append(queue.inline)
+        return inline, await queue.run(fitted(session, [4, 0]), 10**24)
+
+    inline, ran = asyncio.run(run())
+
+    assert inline == [True] * INLINE_OVERRUNS_MAX + [False]
+    assert answer(ran) == [4.0, 0.0]
+
+
+def test_a_model_that_answers_nan_fails_only_the_request_that_caused_it(graphs, loaded, batcher):
+    log = graphs.model([graphs.node("Log", ["x"], ["y"])], [graphs.value("x", ["n", 1])], [graphs.value("y", ["n", 1])])
+
+    async def run():
+        session = await loaded(log)
+        queue = batcher(session)
+        return await asyncio.gather(*[queue.run(fitted(session, [v]), FAR_NS) for v in (1, -1, 1)], return_exceptions=True)
+
+    first, bad, last = asyncio.run(run())
+
+    assert str(bad) == "version 1 of 'm': output 'y' holds NaN at row 0: JSON cannot carry it"
+    assert answer(first) == answer(last) == [0.0]

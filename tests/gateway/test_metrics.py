@@ -1,0 +1,97 @@
+"""The metrics page adds up all workers of the host, survives them, and its label sets are bounded."""
+
+import pytest
+
+from contracts.prediction import Assignment, Latency, Prediction
+from gateway.exposition import page
+from gateway.metrics import LABEL_SETS_MAX, LATENCY_BOUNDS_US, Gauges, Meter, Snapshot, load, save
+
+
+def record(total_us=1_200, **changes):
+    values = {
+        "prediction_id": "id", "request_id": None, "received_us": 0, "event_us": 0, "model": "m", "version": "1", "digest": "d",
+        "variant": "champion", "role": "champion", "answered": True, "revision": 1, "rows": 1, "features": {}, "extra_features": [],
+        "outputs": {}, "status": "ok", "error_code": None, "error": None, "fallback_from": None, "batch_rows": 1, "worker": "w",
+        "gateway_version": "0",
+        "assignment": Assignment(unit_hash="0", unit_source="request_id", salt="s", share=1.0, propensity=1.0, reason="hash"),
+        "latency": Latency(queue_us=0, run_us=0, total_us=total_us),
+    }  # fmt: skip
+    return Prediction(**values | changes)
+
+
+def lines(tmp_path, *slots):
+    return page(tmp_path, slots).decode().splitlines()
+
+
+def test_the_page_adds_up_all_slots(tmp_path):
+    for slot, count in (("worker-0", 3), ("worker-1", 4)):
+        meter = Meter(Snapshot())
+        for _ in range(count):
+            meter.observe(record())
+        meter.reject(400, "invalid_input")
+        save(tmp_path, slot, meter.snapshot(Gauges(revisions={"m": count}, loaded={"m": 2}, log_bytes=10)))
+
+    shown = lines(tmp_path, "worker-0", "worker-1")
+
+    labels = 'model="m",role="champion",status="ok",variant="champion",version="1"'
+    assert f"pointsman_predictions_total{{{labels}}} 7.0" in shown or any(
+        line.startswith("pointsman_predictions_total") and line.endswith(" 7.0") for line in shown
+    )
+    assert 'pointsman_rejections_total{code="400",reason="invalid_input"} 2.0' in shown
+    assert 'pointsman_plan_revision{model="m"} 3.0' in shown, "the slowest worker's"
+    assert 'pointsman_loaded_versions{model="m"} 4.0' in shown
+    assert "pointsman_log_written_bytes 20.0" in shown
+    assert "pointsman_workers 2.0" in shown
+
+
+def test_a_new_worker_goes_on_from_the_counts_of_its_slot(tmp_path):
+    first = Meter(Snapshot())
+    first.observe(record())
+    save(tmp_path, "worker-0", first.snapshot(Gauges()))
+
+    second = Meter(load(tmp_path, "worker-0"))
+    second.observe(record())
+    save(tmp_path, "worker-0", second.snapshot(Gauges()))
+
+    assert any(line.startswith("pointsman_predictions_total") and line.endswith(" 2.0") for line in lines(tmp_path, "worker-0"))
+
+
+@pytest.mark.parametrize("total_us", [0, 99, 100, 101, 1_200, 5_000_000, 99_000_000])
+def test_a_latency_falls_into_the_buckets_at_and_above_it(tmp_path, total_us):
+    meter = Meter(Snapshot())
+    meter.observe(record(total_us))
+    save(tmp_path, "w", meter.snapshot(Gauges()))
+
+    counts = {}
+    for line in lines(tmp_path, "w"):
+        if line.startswith("pointsman_request_duration_seconds_bucket"):
+            bound = line.split('le="')[1].split('"')[0]
+            counts[bound] = float(line.rsplit(" ", 1)[1])
+    expected = {str(bound / 1e6): float(total_us <= bound) for bound in LATENCY_BOUNDS_US} | {"+Inf": 1.0}
+    assert counts == expected
+
+
+def test_failed_records_do_not_count_as_answered_time():
+    meter = Meter(Snapshot())
+    meter.observe(record(status="error", answered=False))
+
+    assert meter.snapshot(Gauges()).latency == []
+
+
+def test_label_sets_are_bounded():
+    meter = Meter(Snapshot())
+    for number in range(LABEL_SETS_MAX + 50):
+        meter.observe(record(version=str(number)))
+
+    snapshot = meter.snapshot(Gauges())
+
+    assert len(snapshot.predictions) == LABEL_SETS_MAX + 1
+    assert dict(snapshot.predictions)[("other",) * 5] == 50
+    assert len(snapshot.latency) == LABEL_SETS_MAX + 1
+
+
+def test_a_slot_whose_file_is_no_snapshot_starts_anew(tmp_path):
+    (tmp_path / "worker-0.json").write_bytes(b"{")
+
+    assert load(tmp_path, "worker-0") == Snapshot()
+    assert load(tmp_path, "worker-1") == Snapshot()

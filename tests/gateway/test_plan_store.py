@@ -1,0 +1,164 @@
+"""What every plan store keeps its word about; a new store is one more line in STORES."""
+
+import asyncio
+
+import pytest
+from msgspec.structs import replace
+
+from contracts.errors import Conflict
+from contracts.plan import Change, VersionRef
+from gateway import shifts
+from gateway.plan_store.sqlite import SqlitePlanStore
+
+pytestmark = pytest.mark.anyio
+
+STORES = {"sqlite": lambda folder: SqlitePlanStore(folder / "plans.sqlite")}
+WRITERS = 50
+
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+
+
+@pytest.fixture(params=STORES)
+def open_store(request, tmp_path):
+    """Opens the same store again at each call, as another process of the same fleet would."""
+    return lambda: STORES[request.param](tmp_path)
+
+
+@pytest.fixture
+async def store(open_store):
+    opened = open_store()
+    yield opened
+    await opened.aclose()
+
+
+def first(model="m"):
+    plan = shifts.start(model, VersionRef(version="1", digest="d1"), salt="salt")
+    return changed(None, plan, "start")
+
+
+def changed(before, after, verb="canary", who="ada"):
+    return Change(
+        model=after.model,
+        revision=after.revision,
+        at_us=7,
+        who=who,
+        verb=verb,
+        reason="because",
+        before=before,
+        after=after,
+    )
+
+
+def next_change(plan, who="ada", share=0.1):
+    return changed(plan, shifts.canary(plan, VersionRef(version="2", digest="d2"), share), who=who)
+
+
+async def test_a_model_without_a_plan_is_none_and_has_no_history(store):
+    assert await store.read("m") is None
+    assert await store.history("m", 10) == []
+    assert await store.history(None, 10) == []
+
+
+async def test_what_was_written_is_read_by_everyone(store, open_store):
+    change = first()
+    await store.write(change)
+    other = open_store()
+
+    assert await store.read("m") == change.after
+    assert await other.read("m") == change.after
+    await other.aclose()
+
+
+async def test_a_change_made_from_another_revision_is_a_conflict_and_changes_nothing(store):
+    await store.write(one := first())
+    await store.write(two := next_change(one.after))
+
+    with pytest.raises(Conflict, match="at revision 2, not 1"):
+        await store.write(next_change(one.after, who="late"))
+    with pytest.raises(Conflict, match="at revision 2, not none"):
+        await store.write(first())
+    assert await store.read("m") == two.after
+    assert await store.history("m", 10) == [two, one]
+
+
+async def test_a_change_of_a_plan_that_never_was_is_a_conflict(store):
+    with pytest.raises(Conflict, match="at revision none, not 1"):
+        await store.write(next_change(first().after))
+    assert await store.history(None, 10) == []
+
+
+async def test_history_tells_who_when_why_before_and_after_newest_first(store):
+    await store.write(one := first())
+    await store.write(two := next_change(one.after, who="grace"))
+    await store.write(three := next_change(two.after, share=0.2))
+
+    assert await store.history("m", 10) == [three, two, one]
+    assert await store.history("m", 2) == [three, two]
+    assert await store.history("m", 1, upto=2) == [two]
+    assert await store.history("m", 10, upto=0) == []
+    (newest,) = await store.history("m", 1)
+    assert (newest.who, newest.at_us, newest.reason, newest.before, newest.after) == (
+        "ada",
+        7,
+        "because",
+        two.after,
+        three.after,
+    )
+
+
+async def test_models_do_not_touch_each_other_and_share_one_audit_trail(store):
+    await store.write(a := first("a"))
+    await store.write(b := first("b"))
+    await store.write(a2 := next_change(a.after))
+
+    assert await store.read("b") == b.after
+    assert await store.history("b", 10) == [b]
+    assert await store.history(None, 10) == [a2, b, a]
+
+
+async def test_the_generation_changes_with_every_write_of_anyone_and_only_then(store, open_store):
+    other = open_store()
+    seen = [await store.generation()]
+    await store.write(one := first())
+    seen.append(await store.generation())
+    await other.write(two := next_change(one.after))
+    seen.append(await store.generation())
+    await other.write(first("another"))
+    seen.append(await store.generation())
+
+    assert len(set(seen)) == len(seen)
+    assert await store.generation() == seen[-1]
+    await store.read("m")
+    await store.history(None, 10)
+    with pytest.raises(Conflict):
+        await store.write(next_change(one.after))
+    assert await store.generation() == seen[-1]
+    assert await store.read("m") == two.after
+    await other.aclose()
+
+
+async def test_of_many_writers_at_once_exactly_one_wins_each_revision(store, open_store):
+    """50 tasks, on 5 stores with a thread each, all from the same revision, five times over."""
+    await store.write(latest := first())
+    others = [open_store() for _ in range(5)]
+    for _ in range(5):
+        changes = [next_change(latest.after, who=f"writer-{n}", share=(n + 1) / 100) for n in range(WRITERS)]
+        results = await asyncio.gather(
+            *(others[n % 5].write(change) for n, change in enumerate(changes)), return_exceptions=True
+        )
+        (winner,) = [change for change, result in zip(changes, results, strict=True) if result is None]
+        assert all(isinstance(result, Conflict) for result in results if result is not None)
+        assert await store.read("m") == winner.after
+        latest = winner
+    assert [change.revision for change in await store.history("m", 100)] == [6, 5, 4, 3, 2, 1]
+    await asyncio.gather(*(other.aclose() for other in others))
+
+
+async def test_a_change_that_skips_a_revision_is_a_bug_of_ours(store):
+    change = next_change(first().after)
+    skipping = replace(change, revision=9, after=replace(change.after, revision=9))
+    with pytest.raises(AssertionError, match="one step"):
+        await store.write(skipping)

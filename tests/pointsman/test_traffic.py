@@ -1,0 +1,354 @@
+"""The operator's commands against a real admin API over HTTP: what they print, and the exit code a script sees."""
+
+import asyncio
+import getpass
+import json
+import os
+import socket
+import sys
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import uvicorn
+
+from contracts.errors import ModelRejected
+from contracts.plan import VersionRef
+from gateway.admin import AdminParts, admin_app
+from gateway.clock import system_clock
+from gateway.plan_control import PlanControl
+from gateway.plan_store.sqlite import SqlitePlanStore
+from gateway.version_check import VersionCheck
+from gateway.worker_status import WorkerStatus, write_status
+from pointsman.main import main
+from registry_client.folder import FolderRegistry
+
+MODEL = "flight-delay"
+
+
+class Server(uvicorn.Server):
+    """In a thread, where signals are not its business."""
+
+    @contextmanager
+    def capture_signals(self):
+        yield
+
+
+class Quiet(uvicorn.Config):
+    """Logging belongs to the test."""
+
+    def configure_logging(self):
+        return
+
+
+class Traffic:
+    """The command line, its admin API, and the folder behind it."""
+
+    def __init__(self, folder, address, capsys, monkeypatch):
+        self.folder = folder
+        self.address = address
+        self._capsys = capsys
+        self._monkeypatch = monkeypatch
+
+    def run(self, *words, admin=True):
+        arguments = [*words, *(["--admin", self.address] if admin else [])]
+        self._monkeypatch.setattr(sys, "argv", ["pointsman", *arguments])
+        try:
+            main()
+            code = 0
+        except SystemExit as end:
+            code = end.code or 0
+        out, err = self._capsys.readouterr()
+        return code, out, err
+
+    def ok(self, *words):
+        code, out, err = self.run(*words)
+        assert code == 0, err
+        return out, err
+
+    def json(self, *words):
+        return json.loads(self.ok(*words, "--json")[0])
+
+    def worker(self, slot, revision, error=None):
+        write_status(
+            self.folder / "workers",
+            WorkerStatus(
+                slot=slot,
+                pid=os.getpid(),
+                started_us=1,
+                applied={MODEL: revision},
+                loaded={MODEL: (VersionRef(version="1", digest="d"),)},
+                errors={MODEL: error} if error else {},
+                at_us=1,
+            ),
+        )
+
+
+@pytest.fixture(autouse=True)
+def wide(monkeypatch, tmp_path):
+    monkeypatch.setenv("COLUMNS", "220")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def traffic(tmp_path, graphs, capsys, monkeypatch):
+    for version in ("1", "2", "3", "4"):
+        folder = tmp_path / "models" / MODEL / version
+        folder.mkdir(parents=True)
+        (folder / "model.onnx").write_bytes(graphs.mlp(bias=float(version)).SerializeToString())
+    (tmp_path / "models" / MODEL / "aliases.json").write_text('{"champion": "1"}')
+    (tmp_path / "broken").touch()
+    listener = socket.create_server(("127.0.0.1", 0))
+    thread, server = serve(tmp_path, listener)
+    try:
+        yield Traffic(tmp_path, f"http://127.0.0.1:{listener.getsockname()[1]}", capsys, monkeypatch)
+    finally:
+        server.should_exit = True
+        thread.join(timeout=10)
+        listener.close()
+    assert not thread.is_alive()
+
+
+@pytest.fixture
+def alone(tmp_path, capsys, monkeypatch):
+    """The command line where no admin API runs."""
+    return Traffic(tmp_path, "http://127.0.0.1:1", capsys, monkeypatch)
+
+
+def serve(folder, listener):
+    registry = FolderRegistry(folder / "models", folder / "cache")
+    store = SqlitePlanStore(folder / "plans.sqlite")
+    refused = folder / "refused"
+
+    async def probe(path):
+        if refused.exists():
+            raise ModelRejected("it answers its own example with NaN")
+
+    async def audit(change):
+        return
+
+    control = PlanControl(store, registry, VersionCheck(registry, probe), audit, system_clock())
+    app = admin_app(AdminParts(control, store, registry, folder / "workers", system_clock(), "0.1.0"))
+    server = Server(Quiet(app, lifespan="off", ws="none", log_config=None, access_log=False))
+
+    async def run():
+        await server.serve(sockets=[listener])
+        await store.aclose()
+
+    thread = threading.Thread(target=asyncio.run, args=(run(),))
+    thread.start()
+    return thread, server
+
+
+def test_a_canary_is_shown_with_its_share_as_a_bar_and_what_to_do_next(traffic):
+    out, err = traffic.ok("traffic", "canary", MODEL, "2", "25%", "--wait", "0")
+
+    assert "flight-delay  revision 2" in out
+    champion, canary = (line for line in out.splitlines() if "█" in line)
+    assert (champion.split()[:2], champion.count("█")) == (["champion", "1"], 30)
+    assert (canary.split()[:3], canary.count("█")) == (["canary-2", "canary", "2"], 10)
+    assert "25%" in canary
+    assert "changed: canary-2 (canary, version 2) 25%" in err
+    assert (
+        "next: pointsman report flight-delay, then pointsman promote flight-delay or pointsman rollback flight-delay"
+        in err
+    )
+
+
+def test_every_pattern_has_its_command(traffic):
+    traffic.ok("traffic", "shadow", MODEL, "3", "100%", "--name", "watcher")
+    traffic.ok("traffic", "ab", MODEL, "2", "0.5")
+    plan = traffic.json("traffic", "show", MODEL)
+    assert [(c["name"], c["mode"]) for c in plan["challengers"]] == [("watcher", "shadow"), ("ab-2", "ab")]
+    assert "champion 1 → 2; ab-2 removed" in traffic.ok("promote", MODEL, "--reason", "better AUC")[1]
+    assert (
+        "back to version 1: pointsman rollback"
+        in traffic.ok("traffic", "show", MODEL)[0] + traffic.ok("traffic", "remove", MODEL, "watcher")[1]
+    )
+    traffic.ok("traffic", "warm", MODEL, "4")
+    traffic.ok("traffic", "cool", MODEL, "4")
+    traffic.ok("traffic", "switch", MODEL, "3")
+    assert "champion 3 → 2" in traffic.ok("rollback", MODEL)[1]
+    assert traffic.json("rollback", MODEL, "--to", "3")["plan"]["champion"]["version"] == "1"
+
+
+def test_history_says_who_when_what_and_why_newest_first(traffic):
+    traffic.ok("traffic", "canary", MODEL, "2", "5%", "--reason", "first [look]")
+    traffic.ok("traffic", "canary", MODEL, "2", "10%", "--who", "grace")
+    out, _ = traffic.ok("traffic", "history", MODEL)
+    lines = out.splitlines()[1:]
+
+    assert [line.split()[0] for line in lines] == ["3", "2", "1"]
+    assert "grace" in lines[0]
+    assert "canary-2 5% → 10%" in lines[0]
+    assert getpass.getuser() in lines[1]
+    assert "first [look]" in lines[1]
+    assert "first plan: champion 1" in lines[2]
+    changes = traffic.json("traffic", "history", MODEL, "--limit", "2")["changes"]
+    assert [change["who"] for change in changes] == ["grace", getpass.getuser()]
+
+
+def test_models_shows_what_is_registered_loaded_and_routed(traffic):
+    assert "no plan yet" in traffic.ok("models")[0]
+    traffic.ok("traffic", "canary", MODEL, "2", "5%")
+    traffic.worker("worker-0", 2)
+    out, _ = traffic.ok("models")
+
+    for word in (MODEL, "1, 2, 3, 4", "champion = 1", "canary-2 5%", "worker-0: 1"):
+        assert word in out
+    (row,) = traffic.json("models")["models"]
+    assert row["plan"]["revision"] == 2
+
+
+def test_models_warns_where_the_registry_is_away(traffic):
+    traffic.worker("worker-0", 2)
+    Path("models").rename("away")
+    out, err = traffic.ok("models")
+
+    assert MODEL in out
+    assert "warning:" in err
+
+
+def test_models_of_an_empty_registry_says_so(traffic):
+    Path("models").rename("away")
+    Path("models").mkdir()
+    assert "no models are registered yet" in traffic.ok("models")[0]
+
+
+def test_a_change_tells_how_many_workers_follow(traffic):
+    traffic.worker("worker-0", 2)
+    traffic.worker("worker-1", 2)
+    assert "converged: 2/2 in " in traffic.ok("traffic", "switch", MODEL, "2")[1]
+    traffic.worker("worker-1", 1, error="version 3 [3] cannot be loaded")
+    _, err = traffic.ok("traffic", "switch", MODEL, "3", "--wait", "0.01")
+    assert "converged: 0/2 in " in err
+    assert "worker-1 stays behind: version 3 [3] cannot be loaded" in err
+    assert "converged" not in traffic.ok("traffic", "switch", MODEL, "4", "--wait", "0")[1]
+
+
+def test_json_is_all_that_stands_on_stdout(traffic):
+    moved = traffic.json("traffic", "canary", MODEL, "2", "5%", "--expect", "1")
+
+    assert moved["change"]["verb"] == "canary"
+    assert moved["plan"]["revision"] == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("traffic", "show", "nobody"), "'nobody' has no plan"),
+        (("traffic", "show", "a/../b"), "error:"),
+        (("traffic", "switch", MODEL, "9"), "9"),
+        (("traffic", "remove", MODEL, "x"), "no challenger 'x' in revision 1: there are none"),
+        (("promote", MODEL), "0 challengers of 'flight-delay' answer requests"),
+        (("rollback", MODEL), "nothing to roll back"),
+        (("traffic", "switch", MODEL, "2", "--expect", "7"), "is at revision 1, not 7"),
+        (("traffic", "ab", MODEL, "1", "150%", "--name", "champion"), "between 0% and 100%"),
+    ],
+)
+def test_a_refusal_exits_with_1_and_says_why(traffic, words, message):
+    code, out, err = traffic.run(*words)
+
+    assert code == (2 if "150%" in words else 1)
+    assert out == ""
+    assert message in err
+
+
+def test_a_version_that_fails_its_probe_is_refused_and_the_plan_stays(traffic):
+    traffic.ok("traffic", "canary", MODEL, "2", "5%")
+    (traffic.folder / "refused").touch()
+    code, _, err = traffic.run("traffic", "canary", MODEL, "3", "5%")
+
+    assert code == 1
+    assert "error: it answers its own example with NaN" in err
+    assert traffic.json("traffic", "show", MODEL)["revision"] == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("traffic", "canary", MODEL, "2", "5"), 'write "5%"'),
+        (("traffic", "canary", MODEL, "2"), "SHARE"),
+        (("traffic", "dance", MODEL), "dance"),
+        (("traffic", "history", MODEL, "--limit", "0"), "--limit"),
+    ],
+)
+def test_wrong_usage_exits_with_2_and_names_the_argument(alone, words, message):
+    code, _, err = alone.run(*words)
+
+    assert code == 2
+    assert message in err
+
+
+def test_where_nobody_answers_the_address_and_the_remedy_are_named(alone, monkeypatch):
+    monkeypatch.setenv("POINTSMAN_ADMIN_PORT", "1")
+    code, _, err = alone.run("traffic", "show", MODEL, admin=False)
+
+    assert code == 1
+    assert (
+        "nobody answers at http://127.0.0.1:1: start Pointsman with `pointsman up`, or name its admin API with --admin"
+        in err
+    )
+
+
+def test_the_address_comes_from_the_settings_unless_said(traffic, monkeypatch):
+    traffic.ok("traffic", "warm", MODEL, "2")
+    Path("mine.toml").write_text(f"admin_port = {traffic.address.rpartition(':')[2]}")
+    code, out, err = traffic.run("traffic", "show", MODEL, "--config", "mine.toml", admin=False)
+
+    assert (code, err) == (0, "")
+    assert "revision 2" in out
+
+
+def test_settings_that_cannot_be_meant_are_said_before_anybody_is_asked(alone, monkeypatch):
+    monkeypatch.setenv("POINTSMAN_ADMIN_PROT", "8003")
+    code, _, err = alone.run("traffic", "show", MODEL, admin=False)
+
+    assert code == 1
+    assert "did you mean 'POINTSMAN_ADMIN_PORT'" in err
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:8003", "ftp://127.0.0.1", "http://[", "http://127.0.0.1:99999"])
+def test_an_address_that_is_none_is_an_error_not_a_traceback(alone, address):
+    code, _, err = alone.run("traffic", "show", MODEL, "--admin", address, admin=False)
+
+    assert code == 1
+    assert err.startswith("error: ")
+
+
+def test_an_answer_of_somebody_else_is_not_taken_for_the_admin_api(alone):
+    async def other(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nhi")
+        await writer.drain()
+        writer.close()
+
+    with answering(other) as port:
+        code, _, err = alone.run("traffic", "show", MODEL, "--admin", f"http://127.0.0.1:{port}", admin=False)
+
+    assert code == 1
+    assert "is it the admin API of this release?" in err
+
+
+@contextmanager
+def answering(handle):
+    started, ports, loops = threading.Event(), [], []
+
+    async def run():
+        server = await asyncio.start_server(handle, "127.0.0.1", 0)
+        ports.append(server.sockets[0].getsockname()[1])
+        loops.append((asyncio.get_running_loop(), stop := asyncio.Event()))
+        started.set()
+        async with server:
+            await stop.wait()
+
+    thread = threading.Thread(target=asyncio.run, args=(run(),))
+    thread.start()
+    started.wait(10)
+    try:
+        yield ports[0]
+    finally:
+        loop, stop = loops[0]
+        loop.call_soon_threadsafe(stop.set)
+        thread.join(10)
