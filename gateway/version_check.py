@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from contracts.errors import ModelRejected
 from contracts.plan import VersionRef
 from registry_client.registry import RegistryClient
 
@@ -33,7 +34,10 @@ class VersionCheck:
         fetched = await self._registry.fetch(model, version)
         async with self._probing:
             if fetched.digest not in self._passed:
-                await self._probe(fetched.path)
+                try:
+                    await self._probe(fetched.path)
+                except ModelRejected as error:
+                    raise ModelRejected(f"version {version} of {model!r} cannot be served: {error}") from error
                 self._remember(fetched.digest)
         return VersionRef(version=fetched.version, digest=fetched.digest)
 

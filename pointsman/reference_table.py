@@ -5,7 +5,7 @@ Enters: a CSV or Parquet file, and the version's signature. Leaves: columns cast
 and countries.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -38,15 +38,22 @@ class Table(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """`columns` as records hold them: one plain value a row, missing ones None; `feeds` as the graph takes them: [n, ...]."""
+    """`columns` as records hold them: a plain value a row, missing ones None; `feeds` as the graph takes them: [n, ...]."""
 
     columns: dict[str, list[Any]]
     feeds: dict[str, Array]
     rows: int
 
 
-def read_table(path: Path) -> Table:
-    """The file's rows; `InvalidInput` where it cannot be read."""
+def text_columns(signature: Signature, task: Task | None, label: str | None) -> frozenset[str]:
+    """The columns that hold text even where a CSV file looks as if it held numbers, such as the codes 007 and 501."""
+    features = {name for spec in signature.inputs if spec.datatype == "BYTES" for name in feature_names(spec)}
+    textual = task is not None and bool(task.classes) and all(isinstance(name, str) for name in task.classes)
+    return frozenset(features | ({label} if label is not None and textual else set()))
+
+
+def read_table(path: Path, text: frozenset[str]) -> Table:
+    """The file's rows; `text` names the columns of text. `InvalidInput` where it cannot be read."""
     try:
         pandas = import_module("pandas")
     except ModuleNotFoundError:
@@ -54,7 +61,8 @@ def read_table(path: Path) -> Table:
     suffix = path.suffix.lower()
     try:
         if suffix == ".csv":
-            frame = pandas.read_csv(path, keep_default_na=False, na_values=list(MISSING), low_memory=False)
+            types = dict.fromkeys(text, str)
+            frame = pandas.read_csv(path, dtype=types, keep_default_na=False, na_values=list(MISSING), low_memory=False)
         elif suffix in {".parquet", ".pq"}:
             frame = pandas.read_parquet(path)
         else:
@@ -103,6 +111,31 @@ def numbers_in(table: Table, name: str) -> Array:
     return _cast(table.name, name, table.column(name), spec)
 
 
+def _accepts(spec: TensorSpec) -> Callable[[Any], bool]:
+    """Which values an input takes; what a request may leave out, a row may too, and NaN wherever the input has one."""
+    optional = spec.datatype in FLOATS or spec.null_value is not None
+    if spec.datatype == "BOOL":
+        return lambda value: isinstance(value, bool)
+    if spec.datatype == "BYTES":
+        return lambda value: isinstance(value, str) or (value is None and optional)
+    if spec.datatype in FLOATS:
+        return lambda value: value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+    bounds: Any = np.iinfo(NUMPY_OF[spec.datatype].name)
+    return lambda value: (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and bounds.min <= value <= bounds.max
+        and value == int(value)
+    )
+
+
+def _wanted(spec: TensorSpec) -> str:
+    if spec.datatype in FLOATS:
+        return f"numbers ({spec.datatype})"
+    kind = {"BOOL": "true and false", "BYTES": "text"}.get(spec.datatype, "whole numbers")
+    return f"{kind} ({spec.datatype}{', never missing' if spec.null_value is None else ''})"
+
+
 def _cast(file: str, name: str, values: list[Any], spec: TensorSpec) -> Array:
     """The values as the input's datatype, strictly: 1.9 is no INT64, "1" is no number, 1 is no text."""
     accepts = _accepts(spec)
@@ -111,7 +144,7 @@ def _cast(file: str, name: str, values: list[Any], spec: TensorSpec) -> Array:
             shown = "is missing" if value is None else f"holds {value!r}"
             raise InvalidInput(f"{file}: column {name!r} {shown} in row {row}, and the model takes {_wanted(spec)}")
     if spec.datatype in FLOATS:
-        filled = [np.nan if value is None else value for value in values]
+        filled: list[Any] = [np.nan if value is None else value for value in values]
     else:
         filled = [spec.null_value if value is None else value for value in values]
     with np.errstate(over="ignore"):  # beyond the datatype is infinite, as it is for a request

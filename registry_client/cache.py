@@ -1,0 +1,218 @@
+"""The versions we have fetched, on our own disk: content-addressed, private, and all that serving needs.
+
+Layout: `<root>/<digest>/` the files of a version; `<root>/known/<model>/<version>/digest.json` which digest a version had
+when it was last fetched, and `reference.json` its last reference; `<root>/staging-*` copies in the making.
+Several processes may share a cache: everything appears and disappears by a rename, and a copy in the making is locked by
+its maker, so that what a dead process left behind can be told apart and is swept away.
+Full: the versions that were not used for longest make room (`Limits.cached_versions_max`).
+"""
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Literal
+
+from contracts.errors import InvalidRecord, ModelRejected, RegistryUnavailable
+from contracts.wire import Contract, decode, encode
+from registry_client.copying import copy_files, digest_of, hash_files
+from registry_client.limits import Limits
+from registry_client.names import is_digest, is_name
+from registry_client.safety import FileFacts, list_files, open_folder
+from registry_client.vetting import check_sizes, vet
+
+STAGING = "staging-"
+KNOWN = "known"
+STAGING_TRIES_MAX = 10
+
+
+class Known(Contract, frozen=True, kw_only=True):
+    """The digest that a version had when its files had these facts; no facts where the files were too fresh to trust
+    that they had stopped changing.
+    """
+
+    schema: Literal[1] = 1
+    digest: str
+    files: tuple[FileFacts, ...]
+
+
+class VersionCache:
+    """All methods block on the disk; call them off the event loop. OSError passes through."""
+
+    def __init__(self, root: Path, limits: Limits) -> None:
+        self._root = root
+        self._limits = limits
+        self._intact: set[str] = set()  # digests this process has seen whole; those gone from disk leave when asked for
+
+    def adopt(self, source: int, files: tuple[FileFacts, ...]) -> str:
+        """Copy `files` of the open folder `source` and return their digest; what is rejected never gets in."""
+        check_sizes({facts.path: facts.bytes for facts in files}, self._limits)
+        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._sweep()
+        with self._staging() as staging:
+            copied = staging / "version"
+            copied.mkdir(mode=0o700)
+            digest = digest_of(copy_files(source, files, copied))
+            vet(copied, self._limits)
+            if self.recall(digest) is None:
+                self._install(copied, digest)
+        self._make_room(keep=digest)
+        return digest
+
+    def recall(self, digest: str) -> Path | None:
+        """The folder of a cached version, or None. Its files are hashed once per process: rot is removed, not served."""
+        path = self._root / digest
+        if not is_digest(digest) or not path.is_dir():
+            self._intact.discard(digest)
+            return None
+        if digest not in self._intact:
+            if self._digest_on_disk(path) != digest:
+                self._discard(path)
+                return None
+            self._intact.add(digest)
+        os.utime(path)
+        return path
+
+    def remember(self, model: str, version: str, known: Known) -> None:
+        """Write down which digest a version has."""
+        self._write(self._known(model, version), encode(known))
+
+    def remembered(self, model: str, version: str) -> Known | None:
+        """Which digest a version had when it was last fetched; None where that is not known."""
+        content = _read(self._known(model, version))
+        if content is None:
+            return None
+        try:
+            return decode(Known, content)
+        except InvalidRecord:
+            return None  # what cannot be read is not known: the registry is asked again and it is written anew
+
+    def all_remembered(self) -> dict[str, list[str]]:
+        """Every model with its versions that are still in the cache, unordered."""
+        found: dict[str, list[str]] = {}
+        for path in (self._root / KNOWN).glob("*/*/digest.json"):
+            version, model = path.parent.name, path.parent.parent.name
+            known = self.remembered(model, version)
+            if known is not None and (self._root / known.digest).is_dir():
+                found.setdefault(model, []).append(version)
+        return found
+
+    def remember_reference(self, model: str, version: str, content: bytes | None) -> None:
+        """Keep the last reference of a version, or that it has none."""
+        path = self._reference(model, version)
+        if content is None:
+            path.unlink(missing_ok=True)
+        elif _read(path) != content:
+            self._write(path, content)
+
+    def remembered_reference(self, model: str, version: str) -> bytes | None:
+        """The last reference of a version that was kept."""
+        return _read(self._reference(model, version))
+
+    def _install(self, copied: Path, digest: str) -> None:
+        for folder in (copied, *(path for path in copied.rglob("*") if path.is_dir())):
+            _sync(folder)
+        try:
+            copied.rename(self._root / digest)
+        except OSError:
+            if self.recall(digest) is None:  # else another process was faster
+                raise
+        _sync(self._root)
+        self._intact.add(digest)
+
+    def _digest_on_disk(self, path: Path) -> str | None:
+        folder = open_folder(path)
+        try:
+            return digest_of(hash_files(folder, list_files(folder, self._limits)))
+        except (ModelRejected, RegistryUnavailable):
+            return None  # links or changing files in our own folder: as good as rotten
+        finally:
+            os.close(folder)
+
+    def _make_room(self, keep: str) -> None:
+        others = [path for path in self._root.iterdir() if is_digest(path.name) and path.name != keep]
+        others.sort(key=_used_ns, reverse=True)
+        for path in others[self._limits.cached_versions_max - 1 :]:
+            self._discard(path)
+
+    def _discard(self, path: Path) -> None:
+        self._intact.discard(path.name)
+        with self._staging() as staging, suppress(FileNotFoundError):  # another process was faster
+            path.rename(staging / path.name)
+
+    def _write(self, path: Path, content: bytes) -> None:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self._staging() as staging:
+            written = staging / path.name
+            with written.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            written.replace(path)
+        _sync(path.parent)
+
+    @contextmanager
+    def _staging(self) -> Iterator[Path]:
+        """A private folder that vanishes with everything left in it, even if this process dies."""
+        staging, lock = self._locked_staging()
+        try:
+            yield staging
+        finally:
+            shutil.rmtree(staging)
+            os.close(lock)
+
+    def _locked_staging(self) -> tuple[Path, int]:
+        for _ in range(STAGING_TRIES_MAX):
+            staging = Path(tempfile.mkdtemp(prefix=STAGING, dir=self._root))
+            with suppress(FileNotFoundError):
+                lock = open_folder(staging)
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if os.fstat(lock).st_nlink > 0:
+                    return staging, lock
+                os.close(lock)  # swept by another process before we held the lock
+        raise RegistryUnavailable(f"no staging folder in the cache after {STAGING_TRIES_MAX} tries: try again")
+
+    def _sweep(self) -> None:
+        for path in self._root.glob(f"{STAGING}*"):
+            with suppress(FileNotFoundError):  # its maker was faster
+                lock = open_folder(path)
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(path)
+                except BlockingIOError:
+                    continue  # its maker lives
+                finally:
+                    os.close(lock)
+
+    def _known(self, model: str, version: str, document: str = "digest.json") -> Path:
+        assert is_name(model), "names are checked where they come in"
+        assert is_name(version), "names are checked where they come in"
+        return self._root / KNOWN / model / version / document
+
+    def _reference(self, model: str, version: str) -> Path:
+        return self._known(model, version, "reference.json")
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def _used_ns(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
+def _sync(folder: Path) -> None:
+    descriptor = open_folder(folder)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
