@@ -17,9 +17,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from contracts.errors import InvalidInput, PointsmanError, Unavailable
+from pointsman.addresses import gateway_address, http_client, reason_of
+from pointsman.configuration import load_settings
 from pointsman.label_file import Row, count_rows, read_labels
 
-GATEWAY: Final = "http://127.0.0.1:8000"
 BATCH_LABELS: Final = 1_000
 TIMEOUT_SECONDS: Final = 60.0
 WAITS_SECONDS: Final = (0.5, 1.0, 2.0, 4.0, 8.0)
@@ -72,20 +73,22 @@ def label(
     file: Annotated[Path, typer.Argument(help="CSV, JSON Lines or Parquet.", exists=True, dir_okay=False)],
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON.")] = False,
-    gateway: Annotated[str, typer.Option(help="Where the gateway answers.")] = GATEWAY,
+    gateway: Annotated[str | None, typer.Option(help="The gateway, such as http://127.0.0.1:8000.")] = None,
+    config: Annotated[Path | None, typer.Option(help="A TOML file of settings.")] = None,
 ) -> None:
     """Send labels from a file: columns prediction_id, label, and maybe observed_at, label_version, op."""
     outcome = Outcome()
     try:
-        with httpx.Client(base_url=gateway, timeout=TIMEOUT_SECONDS) as client, _progress() as progress:
+        address = gateway or gateway_address(load_settings(config))
+        with http_client(address, TIMEOUT_SECONDS) as client, _progress() as progress:
             task = progress.add_task("labels", total=count_rows(file))
             for batch in _batches(read_labels(file), BATCH_LABELS):
                 outcome.add(batch, send(client, batch, time.sleep))
                 progress.advance(task, len(batch))
             progress.update(task, total=outcome.accepted + outcome.refused)
-    except PointsmanError as error:
-        typer.echo(f"error: {error}; {outcome.accepted:,} labels were accepted before", err=True)
-        raise typer.Exit(1) from None
+    except PointsmanError:
+        typer.echo(f"stopped early: {_said(outcome)}", err=True)
+        raise
     typer.echo(msgspec.json.encode(outcome) if as_json else _said(outcome))
     if outcome.refused:
         raise typer.Exit(1)
@@ -106,7 +109,7 @@ def send(client: httpx.Client, batch: list[Row], sleep: Callable[[float], None])
         else:
             if response.status_code == httpx.codes.ACCEPTED:
                 return msgspec.json.decode(response.content, type=Answer)
-            problem = f"the gateway at {client.base_url} refused the labels: {response.status_code} {response.text}"
+            problem = f"the gateway at {client.base_url} answered {response.status_code}: {reason_of(response)}"
             if response.status_code not in {429, 503}:
                 raise InvalidInput(problem)
         if wait is not None:

@@ -13,6 +13,7 @@ from contracts.errors import PointsmanError
 from pointsman.demo import demo
 from pointsman.label import label
 from pointsman.log import log_app
+from pointsman.reference import reference_app
 from pointsman.report import report
 from pointsman.roles import monitor, serve, up
 from pointsman.traffic import models, promote, rollback, traffic_app
@@ -28,6 +29,7 @@ app = typer.Typer(
 for command in (up, serve, monitor, models, promote, rollback, label, report, demo):
     app.command()(command)
 app.add_typer(traffic_app, name="traffic")
+app.add_typer(reference_app, name="reference")
 app.add_typer(log_app, name="log")
 
 

@@ -6,7 +6,7 @@ Never computes a statistic: every figure is a row of `GET /summaries`.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Final, NoReturn
+from typing import Annotated, Final
 
 import httpx
 import msgspec
@@ -15,11 +15,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from contracts.errors import InvalidInput, NotFound, Unavailable
 from contracts.statistic import Statistic
 from monitor.report_words import NONE, figure, look_first, title, with_interval
 from monitor.rows import by_drift, by_variant, find, judged, overview_columns, performance_statistic, variant_name
+from pointsman.addresses import http_client, monitor_address, reason_of
+from pointsman.configuration import load_settings
 
-MONITOR: Final = "http://127.0.0.1:8004"
 TIMEOUT_SECONDS: Final = 60.0
 FEATURES_MAX: Final = 15
 """Features in the drift table, worst first; `--json` has them all."""
@@ -39,15 +41,16 @@ def report(
     html: Annotated[Path | None, typer.Option(help="Write the report with its plots to this file.")] = None,
     start: Annotated[str | None, typer.Option("--from", help="Event time from, e.g. 2013-04-01T00:00:00Z.")] = None,
     end: Annotated[str | None, typer.Option("--to", help="Event time before, e.g. 2013-05-01T00:00:00Z.")] = None,
-    monitor: Annotated[str, typer.Option(help="Where the monitor answers.")] = MONITOR,
+    monitor: Annotated[str | None, typer.Option(help="The monitor, such as http://127.0.0.1:8004.")] = None,
+    config: Annotated[Path | None, typer.Option(help="A TOML file of settings.")] = None,
 ) -> None:
     """Show drift and performance of a model per version, variant and slice."""
     asked = {"model": model} | ({"from": start} if start else {}) | ({"to": end} if end else {})
-    with httpx.Client(base_url=monitor, timeout=TIMEOUT_SECONDS) as client:
+    with http_client(monitor or monitor_address(load_settings(config)), TIMEOUT_SECONDS) as client:
         body = _fetch(client, "/summaries", asked)
         rows = msgspec.json.decode(body, type=Rows).rows
         if not rows:
-            _fail(f"the monitor at {monitor} knows no prediction of {model!r} in this period")
+            raise NotFound(f"the monitor at {client.base_url} knows no prediction of {model!r} in this period")
         if html is not None:
             html.write_bytes(_fetch(client, "/report", asked))
             typer.echo(f"report written to {html}", err=True)
@@ -124,14 +127,11 @@ def _fetch(client: httpx.Client, path: str, asked: dict[str, str]) -> bytes:
     try:
         response = client.get(path, params=asked)
     except httpx.TransportError as error:
-        _fail(
-            f"the monitor at {client.base_url} does not answer ({error}); start it with `pointsman up` or say --monitor"
-        )
+        silent = f"nobody answers at {client.base_url} ({error})"
+        raise Unavailable(
+            f"{silent}: start Pointsman with `pointsman up`, or name its monitor with --monitor"
+        ) from error
     if response.status_code != httpx.codes.OK:
-        _fail(f"the monitor refused {response.url}: {response.status_code} {response.text}")
+        refused = Unavailable if response.is_server_error else InvalidInput
+        raise refused(f"the monitor at {client.base_url} answered {response.status_code}: {reason_of(response)}")
     return response.content
-
-
-def _fail(message: str) -> NoReturn:
-    typer.echo(f"error: {message}", err=True)
-    raise typer.Exit(1)

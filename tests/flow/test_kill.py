@@ -87,4 +87,4 @@ def monitor_counts(running):
     except httpx.TransportError:
         return None
     rows = reply.json()["rows"] if reply.status_code == 200 else []
-    return Counter({(row["version"], row["variant"]): int(row["value"]) for row in rows if row["slice"] == "all"})
+    return Counter({(row["version"], row["variant"]): int(row["value"]) for row in rows if not row["slice"]})
