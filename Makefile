@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PREDICTIONS ?= 20000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench lock clean
+.PHONY: help setup demo test check format docs bench lock clean
 
 help:  ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1	/' | expand -t 10
@@ -46,6 +46,9 @@ check: $(VENV)/test.stamp  ## linter, formatter, type checker, import directions
 format: $(VENV)/test.stamp  ## put the code into its one form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(VENV)/test.stamp  ## write docs/files.md anew from the files' own words
+	$(BIN)/python docs/filemap.py
 
 bench: $(VENV)/test.stamp  ## requests/s against the floor, and predictions/s of the monitor (needs wrk)
 	@command -v wrk >/dev/null || { echo "make bench needs wrk; on Debian: apt-get install wrk"; exit 1; }

@@ -10,7 +10,7 @@ Shapes are held strictly, with one kindness: [n] and [n, 1] stand for each other
 from collections.abc import Iterable, Sequence
 from itertools import accumulate, chain
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -19,6 +19,8 @@ from contracts.signature import Signature
 from gateway.intake import FREE, Block, Column, Intake, intake_of
 from gateway.protocol.request import InferRequest
 from gateway.protocol.wording import did_you_mean, listed, shown
+
+REASONS_SHOWN_MAX: Final = 10
 
 Array = np.ndarray[Any, Any]
 Tails = tuple[tuple[int, ...], ...]
@@ -53,7 +55,9 @@ class Missing(NamedTuple):
 
     def message(self, label: str) -> str:
         """The reasons in one sentence; `label` names the version."""
-        return f"{label}: {'; '.join(self.reasons)}"
+        rest = len(self.reasons) - REASONS_SHOWN_MAX
+        more = f"; and {rest} more" if rest > 0 else ""
+        return f"{label}: {'; '.join(self.reasons[:REASONS_SHOWN_MAX])}{more}"
 
 
 class Feeds(dict[str, Array]):
@@ -167,7 +171,7 @@ def _fitted(request: InferRequest, intake: Intake, columns: list[list[Any]], tai
 
 def _fit_unusual(request: InferRequest, intake: Intake) -> Fitted | Missing:
     """The same for a request with shapes that need a closer look, and for one that does not fit."""
-    missing = tuple(column.name for column in intake.columns if column.name not in request.inputs)
+    missing = tuple([name for name in intake.names if name not in request.inputs])
     reasons = list(_reasons(request, intake))
     if missing:
         reasons.insert(0, f"{'inputs' if missing[1:] else 'input'} {listed(missing)} missing")
@@ -216,7 +220,7 @@ def _take_out_nulls(columns: Sequence[Column], data: list[list[Any]]) -> Nulls:
     nulls = []
     for index, column in enumerate(columns):
         values = data[index]
-        if column.nullable and None in values:
+        if None in values:
             nulls.append((index, tuple([place for place, value in enumerate(values) if value is None])))
             if column.datatype == "BYTES":
                 data[index] = [column.null_value if value is None else value for value in values]
@@ -224,7 +228,7 @@ def _take_out_nulls(columns: Sequence[Column], data: list[list[Any]]) -> Nulls:
 
 
 def _extra(request: InferRequest, intake: Intake) -> list[str]:
-    own = {column.name for column in intake.columns}
+    own = set(intake.names)
     return [name for name in request.inputs if name not in own]
 
 

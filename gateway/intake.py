@@ -63,8 +63,11 @@ Take = tuple[str, str, list[int]]
 
 
 class Intake(NamedTuple):
-    """One version. `rows` is the only number of rows it takes, None for any number; `one_row` is `takes(1)`."""
+    """One version. `names` are in the graph's order, `columns` in block order. `rows` is the only number of rows it takes,
+    None for any number; `one_row` is `takes(1)`.
+    """
 
+    names: tuple[str, ...]
     columns: tuple[Column, ...]
     one_row: tuple[Take, ...]
     blocks: tuple[Block, ...]
@@ -87,6 +90,7 @@ def intake_of(signature: Signature) -> Intake:
     _check_names([column.name for column in columns], "input names")
     _check_names([feature for column in columns for feature in column.features], "feature names")
     return Intake(
+        names=tuple(spec.name for spec in signature.inputs),
         columns=tuple(columns),
         one_row=_takes(columns, 1),
         blocks=tuple(_blocks(columns)),

@@ -107,7 +107,7 @@ async def _announce(names: Sequence[RoleName], settings: Settings, stop: asyncio
         console.print(f"[green]ready[/]: {', '.join(models) or f'no models yet in {settings.registry}'}")
     table = Table(show_header=False, box=None, padding=(0, 2))
     if "worker" in names:
-        table.add_row("predictions", f"{data}/v2/models/MODEL/infer", "curl, tritonclient, KServe clients")
+        table.add_row("predictions", f"{data}/v2/models/MODEL/infer", "curl, or any V2 client that sends JSON tensors")
     if "admin" in names:
         table.add_row("traffic", f"http://{settings.admin_host}:{settings.admin_port}", "pointsman traffic show MODEL")
     if "monitor" in names:

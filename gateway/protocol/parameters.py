@@ -7,7 +7,6 @@ caller's own and ignored, as Triton does.
 """
 
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import Any, Final
 
 from contracts.errors import InvalidInput
@@ -27,8 +26,9 @@ def read_request_parameters(parameters: Parameters) -> dict[str, Any]:
     """The fields `routing_key`, `variant`, `event_us` and `timeout_us`, as far as the caller set them."""
     fields = {}
     for name, value in parameters.items():
-        if name in _READERS:
-            field, read, where = _READERS[name]
+        reader = _READERS.get(name)
+        if reader is not None:
+            field, read, where = reader
             fields[field] = read(where, value)
         elif name in _CHECKS:
             _CHECKS[name](f"parameters.{name}", value)
@@ -104,22 +104,18 @@ def _refuse_shared_memory(parameters: Parameters) -> None:
             raise InvalidInput(f"parameters.{name}: shared memory is not spoken here; send JSON")
 
 
-_READERS: Final[Mapping[str, tuple[str, Callable[[str, Any], Any], str]]] = MappingProxyType(
-    {
-        "routing_key": ("routing_key", _routing_key, "parameters.routing_key"),
-        "variant": ("variant", text_within, "parameters.variant"),
-        "event_time": ("event_us", _event_time, "parameters.event_time"),
-        "timeout": ("timeout_us", _timeout, "parameters.timeout"),
-    }
-)
+_READERS: Final[Mapping[str, tuple[str, Callable[[str, Any], Any], str]]] = {
+    "routing_key": ("routing_key", _routing_key, "parameters.routing_key"),
+    "variant": ("variant", text_within, "parameters.variant"),
+    "event_time": ("event_us", _event_time, "parameters.event_time"),
+    "timeout": ("timeout_us", _timeout, "parameters.timeout"),
+}
 """Name -> the request's field that it sets, how it is read, and what messages call it."""
 
-_CHECKS: Final[Mapping[str, Callable[[str, Any], None]]] = MappingProxyType(
-    {
-        "priority": _check_priority,
-        "binary_data_output": _refuse_binary,
-        "sequence_id": _refuse_sequence,
-        "sequence_start": _refuse_sequence,
-        "sequence_end": _refuse_sequence,
-    }
-)
+_CHECKS: Final[Mapping[str, Callable[[str, Any], None]]] = {
+    "priority": _check_priority,
+    "binary_data_output": _refuse_binary,
+    "sequence_id": _refuse_sequence,
+    "sequence_start": _refuse_sequence,
+    "sequence_end": _refuse_sequence,
+}

@@ -87,7 +87,7 @@ def tokens():
 
 
 @pytest.mark.parametrize("datatype", DATATYPES)
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(token=tokens())
 @example(token="9007199254740993")
 @example(token="1e400")
@@ -107,7 +107,7 @@ def test_a_value_is_taken_exactly_or_refused(datatype, token):
 
 
 @pytest.mark.parametrize("datatype", DATATYPES)
-@settings(max_examples=50)
+@settings(max_examples=30)
 @given(token=tokens())
 def test_both_paths_agree_on_every_value(datatype, token):
     assert outcome(decode_infer, one(datatype, token)) == outcome(decode_carefully, one(datatype, token))
@@ -204,7 +204,7 @@ def requests(draw):
     return {member: request[member] for member in members}
 
 
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(request=requests(), seed=st.integers(0, 2**32))
 def test_both_paths_agree_on_every_request_however_it_is_written(request, seed):
     plain = json.dumps(request).encode()
@@ -217,7 +217,7 @@ def test_both_paths_agree_on_every_request_however_it_is_written(request, seed):
     assert outcome(decode_carefully, styled) == reading
 
 
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(request=requests(), seed=st.integers(0, 2**32))
 def test_a_member_that_stands_twice_is_found_wherever_it_is(request, seed):
     style = random.Random(seed)
@@ -247,7 +247,7 @@ def test_nesting_does_not_change_what_is_meant(request):
     assert meant(flat) == meant(nested)
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(content=st.one_of(st.binary(max_size=60), st.text(max_size=60).map(str.encode)))
 def test_arbitrary_bytes_are_refused_with_a_short_reason(content):
     reason = outcome(decode_infer, content)
@@ -256,7 +256,7 @@ def test_arbitrary_bytes_are_refused_with_a_short_reason(content):
     assert 0 < len(reason) < 500
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(request=requests(), seed=st.integers(0, 2**32))
 def test_a_damaged_request_is_refused_or_means_what_it_says(request, seed):
     style = random.Random(seed)
