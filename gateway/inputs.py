@@ -8,7 +8,7 @@ Shapes are held strictly, with one kindness: [n] and [n, 1] stand for each other
 """
 
 from collections.abc import Iterable, Sequence
-from itertools import accumulate, chain
+from itertools import chain
 from math import prod
 from typing import Any, Final, NamedTuple
 
@@ -142,7 +142,8 @@ def features_of_batch(feeds: Feeds, batch: Sequence[Fitted], signature: Signatur
             for fitted, record in zip(batch, records, strict=True):
                 record.update(zip(block.features, fitted.columns[block.start : block.stop], strict=True))
         else:
-            _deal(_features(block, intake, array), batch, records)
+            for names, table in _tables(block, intake, array):
+                _deal(names, table, batch, records)
     for fitted, record in zip(batch, records, strict=True):
         for index, positions in fitted.nulls:
             _restore_nulls(record, intake.columns[index], positions)
@@ -232,33 +233,33 @@ def _extra(request: InferRequest, intake: Intake) -> list[str]:
     return [name for name in request.inputs if name not in own]
 
 
-def _features(block: Block, intake: Intake, array: Array) -> Iterable[tuple[str, list[Any]]]:
-    """Names and values, one a row of the batch, of the columns that share `array`."""
+def _tables(block: Block, intake: Intake, array: Array) -> Iterable[tuple[tuple[str, ...], Array]]:
+    """The columns that share `array` as tables [rows, features] with a name a feature; [rows, ...] under one name where a
+    row's value is a list.
+    """
     if block.features:
-        return zip(block.features, array.reshape(len(array), -1).tolist(), strict=True)
-    return _wide_features(intake.columns[block.start : block.stop], array)
-
-
-def _wide_features(columns: Sequence[Column], array: Array) -> Iterable[tuple[str, list[Any]]]:
-    for column, values in zip(columns, array, strict=True):
+        yield block.features, array.reshape(len(array), -1).T
+        return
+    for column, values in zip(intake.columns[block.start : block.stop], array, strict=True):
         if column.features:
-            yield from zip(column.features, values.reshape(len(values), -1).T.tolist(), strict=True)
+            yield column.features, values.reshape(len(values), -1)
         else:
-            yield column.name, values.tolist()
+            yield (column.name,), values[:, None]
 
 
 def _deal(
-    features: Iterable[tuple[str, list[Any]]], batch: Sequence[Fitted], records: Sequence[dict[str, list[Any]]]
+    names: tuple[str, ...], table: Array, batch: Sequence[Fitted], records: Sequence[dict[str, list[Any]]]
 ) -> None:
     """Each request's rows of the batch's values to its own record."""
-    if len(batch) == 1:
-        records[0].update(features)
+    if len(table) == len(batch):
+        for record, values in zip(records, table[:, :, None].tolist(), strict=True):
+            record.update(zip(names, values, strict=True))
         return
-    stops = list(accumulate([fitted.rows for fitted in batch]))
-    parts = list(zip(records, [0, *stops[:-1]], stops, strict=True))
-    for name, values in features:
-        for record, start, stop in parts:
-            record[name] = values[start:stop]
+    start = 0
+    for fitted, record in zip(batch, records, strict=True):
+        stop = start + fitted.rows
+        record.update(zip(names, table[start:stop].swapaxes(0, 1).tolist(), strict=True))
+        start = stop
 
 
 def _restore_nulls(record: dict[str, list[Any]], column: Column, positions: Sequence[int]) -> None:
