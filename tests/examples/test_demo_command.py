@@ -1,0 +1,119 @@
+"""`pointsman demo` as a newcomer runs it, in small: it ends by itself, every figure counted twice."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from contextlib import contextmanager, suppress
+
+import pytest
+
+from contracts.errors import InvalidSettings
+from pointsman.demo import MARK, empty
+from pointsman.supervisor import sole_owner
+
+PREDICTIONS = 1_000
+
+
+@contextmanager
+def taken_port(port):
+    """The port in somebody's hands, whether ours or another's."""
+    with socket.socket() as taken:
+        with suppress(OSError):
+            taken.bind(("127.0.0.1", port))
+            taken.listen()
+        yield
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """The result of one small demo whose default ports are taken."""
+    folder = tmp_path_factory.mktemp("demo")
+    arguments = ["--predictions", str(PREDICTIONS), "--json", "result.json", "--seed", "3"]
+    with taken_port(8000):
+        ended = subprocess.run(
+            [sys.executable, "-m", "pointsman", "demo", *arguments],
+            cwd=folder,
+            env={name: value for name, value in os.environ.items() if not name.startswith("POINTSMAN_")},
+            capture_output=True,
+            text=True,
+            timeout=240,
+        )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return folder, json.loads((folder / "result.json").read_bytes()), ended.stdout
+
+
+def test_every_prediction_was_answered_and_counted(demo):
+    _, result, _ = demo
+    assert result["predictions"] == PREDICTIONS
+    of_variant = {(c["variant"], c["version"]): c["recount"]["predictions"] for c in result["closings"]}
+    assert of_variant["shadow-3", "3"] == PREDICTIONS
+    assert sum(count for (variant, _), count in of_variant.items() if variant != "shadow-3") == PREDICTIONS
+
+
+def test_every_figure_stood_up_to_the_recount(demo):
+    _, result, _ = demo
+    assert result["agrees"]
+    for closing in result["closings"]:
+        assert {c["statistic"] for c in closing["comparisons"]} >= {"predictions", "auc", "log_loss", "brier", "ece"}
+        assert all(c["agrees"] for c in closing["comparisons"])
+
+
+def test_the_log_is_certified_complete_and_counted_once(demo):
+    _, result, _ = demo
+    assert result["complete"]
+    assert result["certificate"]["ok"]
+    assert result["certificate"]["missing"] == 0
+    assert result["certificate"]["counted"] == result["certificate"]["records"] > 3 * PREDICTIONS
+
+
+def test_the_traffic_was_shifted_promoted_and_rolled_back(demo):
+    _, result, _ = demo
+    assert [step["words"].split()[1] for step in result["steps"]] == [
+        "shadow",
+        "canary",
+        "canary",
+        "promote",
+        "rollback",
+    ]
+    assert {(c["variant"], c["version"]) for c in result["closings"]} == {
+        ("champion", "1"),
+        ("canary-2", "2"),
+        ("champion", "2"),
+        ("shadow-3", "3"),
+    }
+
+
+def test_labels_came_late_corrected_and_twice_and_never_for_cancelled_flights(demo):
+    _, result, _ = demo
+    assert result["labels"] > PREDICTIONS
+    shadow = next(c for c in result["closings"] if c["variant"] == "shadow-3")
+    assert 0.9 < shadow["recount"]["label_coverage"] < 1.0
+
+
+def test_it_says_what_it_does_without_a_terminal(demo):
+    _, result, said = demo
+    for words in ("training version 1", "pointsman up", "2013-12", "stand up to the recount", result["report"]):
+        assert words in said
+
+
+def test_a_second_demo_may_take_the_place_of_the_first(demo):
+    folder, _, _ = demo
+    empty(folder / "demo-state")
+    assert [entry.name for entry in (folder / "demo-state").iterdir() if entry.is_dir()] == []
+
+
+def test_a_folder_that_no_demo_made_is_left_alone(tmp_path):
+    (tmp_path / "precious").write_text("mine")
+    with pytest.raises(InvalidSettings, match="no demo made"):
+        empty(tmp_path)
+    assert (tmp_path / "precious").read_text() == "mine"
+
+
+def test_a_demo_that_still_serves_is_left_alone(tmp_path):
+    (tmp_path / MARK).touch()
+    (tmp_path / "spool").mkdir()
+    with sole_owner(tmp_path, "worker.lock"), pytest.raises(InvalidSettings, match="in use"):
+        empty(tmp_path)
+    assert (tmp_path / "spool").exists()
