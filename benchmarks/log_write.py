@@ -22,8 +22,8 @@ from prediction_log.writer import LogWriter, open_writer
 
 RECORD_BYTES = 1024
 BATCHES = (1, 8, 64)
-ROUND_SECONDS = 0.1
-ROUNDS = 12
+ROUND_SECONDS = 0.03
+ROUNDS = 40
 
 
 async def append(writer: LogWriter, payload: bytes) -> None:

@@ -17,8 +17,17 @@ from rich.text import Text
 
 from contracts.errors import InvalidInput, NotFound, Unavailable
 from contracts.statistic import Statistic
-from monitor.report_words import NONE, figure, look_first, title, with_interval
-from monitor.rows import by_drift, by_variant, find, judged, overview_columns, performance_statistic, variant_name
+from monitor.report_words import NONE, brief_interval, figure, look_first, title
+from monitor.rows import (
+    SHARES,
+    by_drift,
+    by_variant,
+    find,
+    judged,
+    overview_columns,
+    performance_statistic,
+    variant_name,
+)
 from pointsman.addresses import http_client, monitor_address, reason_of
 from pointsman.configuration import load_settings
 
@@ -79,11 +88,10 @@ def show(console: Console, model: str, rows: Sequence[Statistic]) -> None:
 
 def _overview(variants: dict[str, list[Statistic]]) -> Table:
     columns = overview_columns(row for rows in variants.values() for row in rows)
-    table = _table("Versions and variants", ["variant", *(title(name) for name in columns), "status"])
-    for name, rows in variants.items():
-        found = [find(rows, column) for column in columns]
-        figures = [NONE if row is None else with_interval(row).replace(" [", "\n[") for row in found]
-        table.add_row(name, *figures, _status(judged(rows)))
+    table = _table("Versions and variants", ["", *map(_head, variants)])
+    table.add_row("status", *(_status(judged(rows)) for rows in variants.values()))
+    for name in ("predictions", *columns):
+        table.add_row(title(name), *(_figure(find(rows, name)) for rows in variants.values()))
     return table
 
 
@@ -93,7 +101,7 @@ def _drift(variants: dict[str, list[Statistic]]) -> Table:
     features = list(dict.fromkeys(row.feature for row in ranked))
     shown = features[:FEATURES_MAX]
     more = f"; {len(features) - len(shown)} more in --json" if len(shown) < len(features) else ""
-    table = _table(f"Drift (PSI against the reference{more})", ["feature", *variants])
+    table = _table(f"Drift (PSI against the reference{more})", ["feature", *map(_head, variants)])
     for feature in shown:
         table.add_row(feature, *(_psi(find(rows, "psi", feature)) for rows in variants.values()))
     return table
@@ -101,15 +109,30 @@ def _drift(variants: dict[str, list[Statistic]]) -> Table:
 
 def _slices(rows: Sequence[Statistic], statistic: str) -> Table:
     variants = by_variant(rows)
-    table = _table(f"Slices ({title(statistic)})", ["slice", *(variant_name(*key) for key in variants)])
+    table = _table(f"Slices ({title(statistic)})", ["slice", *(_head(variant_name(*key)) for key in variants)])
     for name in sorted({row.slice for row in rows}):
-        found = [find((row for row in held if row.slice == name), statistic) for held in variants.values()]
-        table.add_row(name, *(NONE if row is None else Text(with_interval(row), STYLES[row.status]) for row in found))
+        own = [[row for row in held if row.slice == name] for held in variants.values()]
+        table.add_row(name, *(_figure(find(found, statistic)) for found in own))
     return table
 
 
+def _head(variant: str) -> str:
+    return variant.replace(" (", "\n(")
+
+
+def _figure(row: Statistic | None) -> Text:
+    """The value over its interval, coloured where it is more than a fact."""
+    if row is None:
+        return Text(NONE)
+    interval = "" if row.statistic in SHARES else brief_interval(row)
+    said = figure(row.statistic, row.value) + (f"\n{interval}" if interval else "")
+    return Text(said, STYLES[row.status] if row.status != "ok" else "")
+
+
 def _psi(row: Statistic | None) -> Text:
-    return Text(NONE) if row is None else Text(f"{figure('psi', row.value)} {row.status}", STYLES[row.status])
+    if row is None:
+        return Text(NONE)
+    return Text(figure("psi", row.value) + ("" if row.status == "ok" else f" {row.status}"), STYLES[row.status])
 
 
 def _status(status: str) -> Text:

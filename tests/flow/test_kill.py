@@ -7,9 +7,13 @@ import signal
 import subprocess
 import time
 from collections import Counter
+from contextlib import closing
 
 import httpx
 
+from contracts.settings import Settings
+from monitor.main import _consumer
+from monitor.queries import open_reader
 from prediction_log.segment import Kind
 
 ROUNDS = 9
@@ -23,10 +27,13 @@ def test_killing_workers_monitor_and_supervisor_loses_no_answer_and_no_count(sta
     assert httpx.post(f"{admin}/canary", json=verb | {"share": 0.3}, timeout=60).status_code == 200
     supervisors = [running.process]
 
+    traffic = load(running)
+
     def kill_in_turn():
         chance = random.Random(7)
         for number in range(ROUNDS):
             time.sleep(0.4 + chance.random() * 0.4)
+            label(running, traffic.answers[-60:], chance)
             victim = ("worker-0", "monitor", "worker-1", "monitor", "supervisor")[number % 5]
             if victim == "supervisor":
                 supervisors[-1].kill()
@@ -40,13 +47,47 @@ def test_killing_workers_monitor_and_supervisor_loses_no_answer_and_no_count(sta
         until(lambda: httpx_ok(f"{running.data}/v2/health/ready"), what="readiness after the kills")
         time.sleep(0.5)
 
-    traffic = load(running)
     try:
         asyncio.run(traffic.during(CLIENTS, kill_in_turn))
         check(running, traffic, records, until)
     finally:
         supervisors[-1].send_signal(signal.SIGINT)
         supervisors[-1].wait(60)
+    assert summaries(running.state / "monitor.sqlite") == single_pass(running, tmp_path / "oracle.sqlite")
+
+
+def label(running, answers, chance):
+    """Labels for these answers, some twice, some corrected; what a dying worker takes along is sent again by nobody."""
+    labels = [{"prediction_id": answer[0], "label": chance.randint(0, 1)} for answer in answers]
+    labels += [labels[0] | {"label_version": 1, "label": 1}, labels[-1], labels[-1] | {"label_version": 2, "op": "retract", "label": None}]
+    try:
+        httpx.post(f"{running.data}/v2/labels", json={"labels": labels}, timeout=5)
+    except httpx.TransportError:
+        pass
+
+
+def summaries(path):
+    """Every count of a monitor's state, by what it counts."""
+    with closing(open_reader(path)) as reader:
+        return {key: (cells.tolist(), counts.tolist()) for key, cells, counts in reader.summaries()}
+
+
+def single_pass(running, path):
+    """The same counts from the log alone, in one undisturbed step."""
+    settings = Settings(
+        registry=running.environment["POINTSMAN_REGISTRY"], state_dir=running.state, monitor_tick_records_max=10**7
+    )
+
+    async def step():
+        consumer = _consumer(settings, path, running.state / "spool")
+        tick = await asyncio.to_thread(consumer.tick, 0)
+        consumer.close()
+        return tick
+
+    tick = asyncio.run(step())
+    assert tick.caught_up
+    assert tick.labels > 100
+    return summaries(path)
 
 
 def httpx_ok(url):

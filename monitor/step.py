@@ -1,0 +1,196 @@
+"""The entries of one tick -> everything that they add to the state.
+
+Enters: fresh entries, the state as it was, and the catalogue of versions. Leaves: summaries, join records, ballots and
+counters, in the shape in which they are saved. Reads the state; never writes it.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+from contracts.prediction import Prediction
+from monitor.catalogue import Catalogue
+from monitor.fold import Observed, count, observe
+from monitor.gather import Parted, Tally, concatenated, gather
+from monitor.generation import Generation
+from monitor.intake import Intake, chunks
+from monitor.join import Change, Joined, JoinRecord, LabelOf, Terms, join, row_type
+from monitor.scoring import count_changes
+from monitor.state import Counters, State
+from monitor.summary import Summaries, merge
+from prediction_log.reader import Entry
+
+ROWS_AT_ONCE: Final = 2_048
+"""Rows of one group that are gathered before they are counted: what bounds the memory of a tick of large requests."""
+
+
+class Times(NamedTuple):
+    """The least and the greatest times that records met; null where there were none. An event never counts as later than
+    its receipt in `watermark_us`: a clock that runs ahead must not make everybody else late.
+    """
+
+    first_event_us: int | None = None
+    last_event_us: int | None = None
+    watermark_us: int | None = None
+    received_us: int | None = None
+
+
+class Step(NamedTuple):
+    """What the entries add. `predictions` and `labels` are how many records were counted."""
+
+    summaries: Summaries
+    records: list[JoinRecord]
+    joined: Joined
+    counters: Counters
+    times: Times
+    predictions: int
+    labels: int
+
+
+class _Group:
+    """One version in one variant during one tick: what is gathered, and what was made of it so far."""
+
+    def __init__(self, number: int, generation: Generation) -> None:
+        self.number = number
+        self.generation = generation
+        self.observed: list[Observed] = []
+        self.tally: Tally = Counter()
+        self._gathered: list[Parted] = []
+        self._rows = 0
+
+    def add(self, records: Parted) -> None:
+        """Take records in; they are counted when there are many, or at the end."""
+        self._gathered.append(records)
+        self._rows += sum(records.scored.rows)
+        if self._rows >= ROWS_AT_ONCE:
+            self.observe()
+
+    def observe(self) -> None:
+        """Count what is gathered."""
+        if self._gathered:
+            scored, failed = (concatenated(parts) for parts in zip(*self._gathered, strict=True))
+            self.observed.append(observe(self.generation, self.number, Parted(scored, failed)))
+            self._gathered, self._rows = [], 0
+
+    def summaries(self) -> Summaries:
+        """The summaries of everything taken in."""
+        return count(self.generation, self.number, self.observed)
+
+    def counters(self) -> Counters:
+        """What was odd, by the version's name."""
+        names = self.generation.model, self.generation.version
+        return Counter({(what, *names, feature): amount for (what, feature), amount in self.tally.items()})
+
+
+class _Folded(NamedTuple):
+    groups: list[_Group]
+    labels: list[LabelOf]
+    times: Times
+    predictions: int
+    counters: Counters
+
+
+def step(state: State, catalogue: Catalogue, entries: Sequence[Entry], now_us: int, horizon_us: int) -> Step:
+    """Everything that these entries add. Raises Unavailable where a version is unknown and the registry is down."""
+    folded = _folded(state, catalogue, entries, now_us)
+    records = [record for group in folded.groups for part in group.observed for record in part.join]
+    known = state.known({label.id for label in folded.labels}, [record.id for record in records])
+    met = {label.id for label in folded.labels} | {key for key, _ in known.ballots}
+    joined = join(known, [r for r in records if r.id in met], folded.labels, _Terms(state).of, horizon_us)
+    summaries = [group.summaries() for group in folded.groups] + _changed(state, joined.changes)
+    counters = folded.counters
+    counters.update({(name, model, "", reason): amount for (name, model, reason), amount in joined.tally.items()})
+    return Step(merge(summaries), records, joined, counters, folded.times, folded.predictions, len(folded.labels))
+
+
+class _Terms:
+    """Terms by group, made once a tick."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._terms: dict[int, Terms] = {}
+
+    def of(self, group: int) -> Terms:
+        """What labels of this group are held against."""
+        terms = self._terms.get(group)
+        if terms is None:
+            generation = self._state.generation(group)
+            terms = Terms(generation.model, generation.truths, row_type(generation.values).itemsize)
+            self._terms[group] = terms
+        return terms
+
+
+def _folded(state: State, catalogue: Catalogue, entries: Sequence[Entry], now_us: int) -> _Folded:
+    folding = _Folding(state, catalogue, now_us)
+    for chunk in chunks(entries):
+        folding.take(chunk)
+    return folding.folded()
+
+
+class _Folding:
+    """The groups, labels and times of a tick, as chunk after chunk is taken in."""
+
+    def __init__(self, state: State, catalogue: Catalogue, now_us: int) -> None:
+        self._state = state
+        self._catalogue = catalogue
+        self._now_us = now_us
+        self._intake = Intake(state.log_number)
+        self._groups: dict[int, _Group] = {}
+        self._labels: list[LabelOf] = []
+        self._times = Times()
+        self._predictions = 0
+
+    def take(self, chunk: Sequence[Entry]) -> None:
+        """Decode and gather one chunk; its records are gone when this returns, and their memory is the next chunk's."""
+        decoded = self._intake.decode(chunk)
+        self._labels += decoded.labels
+        for (model, version, digest, variant), batch in decoded.batches.items():
+            generation = self._catalogue.generation(model, version, digest, self._now_us)
+            number = self._state.group(generation, variant)
+            group = self._groups.get(number)
+            if group is None:
+                group = self._groups[number] = _Group(number, generation)
+            group.add(gather(generation, batch, group.tally))
+            self._times = _with_predictions(self._times, batch.predictions)
+            self._predictions += len(batch.predictions)
+
+    def folded(self) -> _Folded:
+        """Everything taken in."""
+        tally = self._intake.tally
+        counters = Counters({(what, "", "", reason): amount for (what, reason), amount in tally.items()})
+        for group in self._groups.values():
+            group.observe()
+            counters.update(group.counters())
+        times = _with_labels(self._times, self._labels)
+        return _Folded(list(self._groups.values()), self._labels, times, self._predictions, counters)
+
+
+def _changed(state: State, changes: Iterable[Change]) -> list[Summaries]:
+    by_group: dict[int, list[Change]] = {}
+    for change in changes:
+        by_group.setdefault(change.record.group, []).append(change)
+    return [count_changes(state.generation(group), group, own) for group, own in by_group.items()]
+
+
+def _with_predictions(times: Times, records: Sequence[Prediction]) -> Times:
+    events = [record.event_us for record in records]
+    received = [record.received_us for record in records]
+    return Times(
+        _least(times.first_event_us, min(events)),
+        _greatest(times.last_event_us, max(events)),
+        _greatest(times.watermark_us, max(map(min, events, received))),
+        _greatest(times.received_us, max(received)),
+    )
+
+
+def _with_labels(times: Times, labels: Sequence[LabelOf]) -> Times:
+    received = max((label.event.received_us for label in labels), default=None)
+    return times._replace(received_us=_greatest(times.received_us, received))
+
+
+def _least(one: int | None, other: int | None) -> int | None:
+    return min((time for time in (one, other) if time is not None), default=None)
+
+
+def _greatest(one: int | None, other: int | None) -> int | None:
+    return max((time for time in (one, other) if time is not None), default=None)

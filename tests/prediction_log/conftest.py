@@ -1,0 +1,183 @@
+"""What the tests of the log share: a clock that stands still, disks that fail or remember, and a small log on disk."""
+
+import asyncio
+import errno
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prediction_log.disk import boot_of_this_machine
+from prediction_log.finding import Finding
+from prediction_log.position import Entry, Position
+from prediction_log.segment import (
+    DATA_START,
+    Header,
+    Kind,
+    Witness,
+    encode_batch,
+    encode_header,
+    encode_seal,
+    encode_witness,
+    root_of,
+    seed_of,
+)
+from prediction_log.tail import LogTail
+from prediction_log.writer import open_writer
+
+LOG_ID = bytes(range(16))
+SYNCS = {os.fsync, os.fdatasync}
+
+
+class Clock:
+    """Moves only when told to."""
+
+    def __init__(self) -> None:
+        self.ns = 1_000_000_000
+
+    def now_us(self) -> int:
+        return self.ns // 1000
+
+    def mono_ns(self) -> int:
+        return self.ns
+
+
+class QuickDisk:
+    """The real disk without its waiting: for tests in which no power fails."""
+
+    def __call__(self, operation: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        return None if operation in SYNCS else operation(*args, **kwargs)
+
+
+class FaultDisk(QuickDisk):
+    """Lets the calls in `failing` fail with `error`, half of a write being done by then; where the error is None writes are
+    one byte short and all else goes well.
+    """
+
+    def __init__(self, failing: range, error: int | None, only: Callable[..., Any] | None = None) -> None:
+        self.failing = failing
+        self.error = error
+        self.only = only
+        self.count = itertools.count(1)
+        self.calls = 0
+
+    def __call__(self, operation: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        if self.only is not None and operation is not self.only:
+            return super().__call__(operation, *args, **kwargs)
+        number = self.calls = next(self.count)
+        if number not in self.failing:
+            return super().__call__(operation, *args, **kwargs)
+        if operation is os.pwrite:
+            fd, data, offset = args
+            if self.error is None:
+                return os.pwrite(fd, data[: max(1, len(data) - 1)], offset)
+            os.pwrite(fd, data[: len(data) // 2], offset)
+        elif self.error is None:
+            return super().__call__(operation, *args, **kwargs)
+        elif operation is os.close:
+            os.close(*args)  # a close that fails has closed
+        raise OSError(self.error or errno.EIO, "injected")
+
+
+class SmallLog:
+    """A log written by hand, byte for byte what a writer leaves: two batches of two records and one of one."""
+
+    payloads = {1: b'{"a":1}', 2: b'{"bb":22}', 3: b'{"ccc":333}', 4: b'{"d":4}', 5: b'{"last":5}'}
+    batches = ((1, 2), (3, 4), (5,))
+
+    def __init__(
+        self, boot: int | None = None, *, sealed: bool = False, level: str = "process", zeros: int = 16
+    ) -> None:
+        self.boot = boot_of_this_machine() if boot is None else boot
+        self.seed = seed_of(LOG_ID)
+        header = encode_header(Header(LOG_ID, self.boot, 0, 0, 1, level))
+        data, chain, seq, self.ends = b"", root_of(LOG_ID), 0, []
+        for seqs in self.batches:
+            batch = encode_batch(self.seed, seq, seq, 7, [(Kind.PREDICTION, self.payloads[s]) for s in seqs], chain)
+            data, chain, seq = data + batch.data, batch.chain, seqs[-1]
+            self.ends.append(DATA_START + len(data))
+        self.end = DATA_START + len(data)
+        older = encode_witness(Witness(self.batches[-2][-1], self.ends[-2]), self.seed)
+        newest = encode_witness(Witness(seq, self.end), self.seed)
+        self.next_batch = encode_batch(self.seed, seq, seq, 7, [(Kind.PREDICTION, b'{"next":6}')], chain).data
+        tail = encode_seal(self.seed, seq, 7, chain, final=True) if sealed else bytes(zeros)
+        self.bytes = header + older + newest + data + tail
+
+    def read(
+        self, content: bytes, directory: Path, boot: int | None = None
+    ) -> tuple[list[Entry], list[Finding], LogTail]:
+        """What a reader makes of `content` as the only segment of a log without a living writer."""
+        fd = os.open(directory / "00000001.seg", os.O_RDWR | os.O_CREAT)
+        os.pwrite(fd, content, 0)  # in place: thousands of truncations take seconds
+        if os.fstat(fd).st_size != len(content):
+            os.ftruncate(fd, len(content))
+        os.close(fd)
+        tail = LogTail(directory, LOG_ID.hex(), Position(), self.boot if boot is None else boot)
+        return tail.read(1000), tail.findings, tail
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Async tests run on asyncio."""
+    return "asyncio"
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def fault_disk() -> type[FaultDisk]:
+    return FaultDisk
+
+
+@pytest.fixture
+def small_log() -> type[SmallLog]:
+    return SmallLog
+
+
+@pytest.fixture
+def open_log(tmp_path: Path, clock: Clock) -> Callable[..., Any]:
+    """Opens a writer with small bounds on a disk that does not wait; give other terms by name."""
+
+    async def opened(slot: str = "worker-0", **terms: Any) -> Any:
+        settings = {"segment_bytes": 64 * 1024, "disk_reserve_bytes": 0, "retry_seconds": 0.001, "clock": clock}
+        return await open_writer(tmp_path / "spool", slot, **({"disk": QuickDisk()} | settings | terms))
+
+    return opened
+
+
+@pytest.fixture
+def die() -> Callable[[Any], Any]:
+    """Ends a writer as kill -9 would: no seal, the lock free, the files as they are."""
+
+    async def dead(writer: Any) -> None:
+        await writer._world.background.settle()
+        writer._supply.stop()
+        if writer._later is not None:
+            writer._later.cancel()
+        writer._world.background.close()
+        os.close(writer._home.lock_fd)
+
+    return dead
+
+
+@pytest.fixture
+def until() -> Callable[[Callable[[], bool]], Any]:
+    """Waits for a condition that a thread or a timer brings about; a test that never gets there times out."""
+
+    async def reached(condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(30):
+            while not condition():
+                await asyncio.sleep(0.001)
+
+    return reached
+
+
+@pytest.fixture
+def payloads() -> Iterator[bytes]:
+    return (f'{{"n":{number}}}'.encode() for number in itertools.count(1))
