@@ -1,6 +1,7 @@
 """The floor: a bare ASGI app on uvicorn that parses a V2 request, runs the model, and replies. Nothing else.
 
-No validation, no split, no record, no batching: what anybody would write first. Run as `python -m benchmarks.floor MODEL PORT`.
+No validation, no split, no record, no batching: what anybody would write first.
+Run as `python -m benchmarks.floor MODEL PORT`.
 """
 
 import sys
@@ -21,7 +22,7 @@ def floor_app(path: str) -> Any:
     decode, encode = msgspec.json.Decoder().decode, msgspec.json.Encoder().encode
     names = [output.name for output in session.get_outputs()]
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+    async def app(_scope: Any, receive: Any, send: Any) -> None:
         body = b""
         while True:
             message = await receive()
@@ -30,7 +31,8 @@ def floor_app(path: str) -> Any:
                 break
         request = decode(body)
         feeds = {
-            tensor["name"]: np.array(tensor["data"], np.float32).reshape(tensor["shape"]) for tensor in request["inputs"]
+            tensor["name"]: np.array(tensor["data"], np.float32).reshape(tensor["shape"])
+            for tensor in request["inputs"]
         }
         arrays = session.run(None, feeds)
         outputs = [

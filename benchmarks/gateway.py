@@ -92,7 +92,13 @@ def measure(kind: str, scenario: str, seconds: float, connections: int) -> Load:
 def start(scenario: str, folder: Path, port: int, admin: int) -> "subprocess.Popen[bytes]":
     """The server of a scenario, on its core."""
     if scenario == "floor":
-        command = [sys.executable, "-m", "benchmarks.floor", str(folder / "models" / "m" / "1" / "model.onnx"), str(port)]
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.floor",
+            str(folder / "models" / "m" / "1" / "model.onnx"),
+            str(port),
+        ]
     else:
         command = [sys.executable, "-m", "pointsman", "serve"]
     settings = {
@@ -110,7 +116,9 @@ def start(scenario: str, folder: Path, port: int, admin: int) -> "subprocess.Pop
 
 def split(admin: int) -> None:
     """Half of the traffic to version 2."""
-    body = json.dumps({"version": "2", "share": 0.5, "who": "benchmark", "reason": "benchmark", "wait_ms": 5000}).encode()
+    body = json.dumps(
+        {"version": "2", "share": 0.5, "who": "benchmark", "reason": "benchmark", "wait_ms": 5000}
+    ).encode()
     url = f"http://127.0.0.1:{admin}/admin/models/m/ab"
     request = urllib.request.Request(url, body, {"content-type": "application/json"})
     with urllib.request.urlopen(request, timeout=60) as reply:
@@ -121,13 +129,24 @@ def wrk(port: int, seconds: float, connections: int, folder: Path) -> Load:
     """Load one server from the other core; every request has a routing key of its own."""
     script = folder / "load.lua"
     script.write_text(LUA % ", ".join(f"{0.1 * i:.1f}" for i in range(FEATURES)))
-    command = ["taskset", "-c", LOAD_CORE, "wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--latency"]
+    command = [
+        "taskset",
+        "-c",
+        LOAD_CORE,
+        "wrk",
+        "-t1",
+        f"-c{connections}",
+        f"-d{max(1, round(seconds))}s",
+        "--latency",
+    ]
     url = f"http://127.0.0.1:{port}/v2/models/m/infer"
     out = subprocess.run([*command, "-s", str(script), url], capture_output=True, text=True, check=True).stdout
     rate = re.search(r"Requests/sec:\s+([\d.]+)", out)
     p50, p99 = (re.search(rf"{percent}%\s+([\d.]+)(us|ms|s)", out) for percent in (50, 99))
     bad = re.search(r"Non-2xx or 3xx responses: (\d+)", out)
-    assert rate and p50 and p99, out
+    assert rate is not None, out
+    assert p50 is not None, out
+    assert p99 is not None, out
     return Load(float(rate[1]), in_ms(p50), in_ms(p99), int(bad[1]) if bad else 0)
 
 
@@ -161,7 +180,9 @@ def free_port() -> int:
 
 def table(model: str, by_scenario: dict[str, list[Load]], arguments: argparse.Namespace) -> Table:
     """Medians over the rounds, and each against the floor and against everything on."""
-    shown = Table(title=f"{model}: single rows, {arguments.connections} connections, {arguments.rounds} x {arguments.seconds:g} s")
+    shown = Table(
+        title=f"{model}: single rows, {arguments.connections} connections, {arguments.rounds} x {arguments.seconds:g} s"
+    )
     for heading in ("", "requests/s", "p50 ms", "p99 ms", "of the floor", "against everything on", "failures"):
         shown.add_column(heading, justify="left" if not heading else "right")
     rates = {name: statistics.median(load.requests_per_s for load in loads) for name, loads in by_scenario.items()}

@@ -1,6 +1,7 @@
 """The models that benchmarks serve: a small MLP and a tree ensemble, each over one [n, 32] float tensor."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def mlp(seed: int) -> bytes:
     random = np.random.default_rng(seed)
     sizes = (FEATURES, 64, 32, 2)
     nodes, weights, last = [], [], "x"
-    for layer, (before, after) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for layer, (before, after) in enumerate(pairwise(sizes)):
         weights.append(numpy_helper.from_array(random.normal(0, 0.3, (before, after)).astype(np.float32), f"w{layer}"))
         weights.append(numpy_helper.from_array(np.zeros(after, np.float32), f"b{layer}"))
         nodes.append(helper.make_node("Gemm", [last, f"w{layer}", f"b{layer}"], [f"z{layer}"]))
@@ -56,7 +57,11 @@ def trees(seed: int) -> bytes:
     random = np.random.default_rng(seed)
     features = random.normal(size=(5_000, FEATURES)).astype(np.float32)
     labels = (features[:, :5].sum(axis=1) + random.normal(size=5_000) > 0).astype(int)
-    model: Any = HistGradientBoostingClassifier(max_iter=100, early_stopping=False, random_state=seed).fit(features, labels)
-    exported = to_onnx(model, initial_types=[("x", FloatTensorType([None, FEATURES]))], options={"zipmap": False}, target_opset=17)
+    model: Any = HistGradientBoostingClassifier(max_iter=100, early_stopping=False, random_state=seed).fit(
+        features, labels
+    )
+    exported = to_onnx(
+        model, initial_types=[("x", FloatTensorType([None, FEATURES]))], options={"zipmap": False}, target_opset=17
+    )
     serialized: bytes = exported.SerializeToString()
     return serialized

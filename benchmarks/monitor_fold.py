@@ -119,9 +119,7 @@ async def write(spool: Path, kind: Kind, records: list[Contract]) -> None:
 def consume(state: Path, spool: Path, slices: int) -> tuple[int, float]:
     """Records counted and seconds inside ticks, until the spool is read to its end."""
     catalogue = Catalogue(lambda _model, _version: reference(slices), lambda _model, _version: None, refresh_us=10**12)
-    consumer = Consumer(
-        state, lambda at: SpoolReader(spool, at), catalogue, records_max=RECORDS_MAX, horizon_days=30.0
-    )
+    consumer = Consumer(state, lambda at: SpoolReader(spool, at), catalogue, records_max=RECORDS_MAX, horizon_days=30.0)
     records, started = 0, time.perf_counter()
     while True:
         tick = consumer.tick(START_US)
@@ -149,8 +147,10 @@ def measure(directory: Path, slices: int, predictions: list[Contract], labels: l
     took = time.perf_counter() - started
     layout = reader.generation(reader.groups()[0]).layout
     rows, labelled = (int(vector[layout.sections[name].start]) for name in ("rows", "labelled"))
-    print(f"{slices} slice features: {rows:,} rows, {labelled:,} labelled; {size / 2**20:.0f} MB of state, "
-          f"one merged vector in {took * 1e3:.1f} ms")
+    print(
+        f"{slices} slice features: {rows:,} rows, {labelled:,} labelled; {size / 2**20:.0f} MB of state, "
+        f"one merged vector in {took * 1e3:.1f} ms"
+    )
     reader.close()
 
 

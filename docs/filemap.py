@@ -8,7 +8,10 @@ import re
 from pathlib import Path
 
 HOUSE = Path(__file__).parent.parent
-ROOMS = ("pointsman", "gateway", "monitor", "prediction_log", "registry_client", "contracts", "examples", "benchmarks", "tests")
+ROOMS = (
+    *("pointsman", "gateway", "monitor", "prediction_log", "registry_client", "contracts"),
+    *("examples", "benchmarks", "tests"),
+)
 
 
 def page() -> str:

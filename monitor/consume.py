@@ -8,6 +8,7 @@ Bound: a tick reads `records_max` entries. A backlog stays in the log.
 """
 
 import gc
+import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,13 +19,13 @@ import msgspec
 
 from monitor.catalogue import Catalogue
 from monitor.intake import Fresh, fresh
-from monitor.state import Changes, Progress, State, open_state
+from monitor.state import Changes, Connect, Progress, State, open_state
 from monitor.step import Step, Times, step
 from prediction_log.reader import Position, SpoolReader
 
 EXPIRE_TICKS: Final = 64
-"""Every so many ticks what is past the horizon is dropped, where the log is read to its end: while there is a backlog the
-newest time met says nothing of what is still to come from other logs."""
+"""Ticks after which what is past the horizon is dropped again, once the log is read to its end: while there is a backlog
+the newest time met says nothing of what is still to come from other logs."""
 DAY_US: Final = 86_400_000_000
 
 OpenReader = Callable[[Mapping[str, Position]], SpoolReader]
@@ -52,13 +53,21 @@ class Consumer:
     """
 
     def __init__(
-        self, path: Path, open_reader: OpenReader, catalogue: Catalogue, *, records_max: int, horizon_days: float
+        self,
+        path: Path,
+        open_reader: OpenReader,
+        catalogue: Catalogue,
+        *,
+        records_max: int,
+        horizon_days: float,
+        connect: Connect = sqlite3.connect,
     ) -> None:
         self._path = path
         self._open_reader = open_reader
         self._catalogue = catalogue
         self._records_max = records_max
         self._horizon_us = int(horizon_days * DAY_US)
+        self._connect = connect
         self._opened: _Opened | None = None
 
     def tick(self, now_us: int) -> Tick:
@@ -80,7 +89,7 @@ class Consumer:
             self._opened = None
 
     def _open(self) -> _Opened:
-        state = open_state(self._path)
+        state = open_state(self._path, self._connect)
         saved = {name: msgspec.json.decode(content, type=Position) for name, content in state.positions.items()}
         return _Opened(state, self._open_reader(saved), saved)
 
@@ -119,7 +128,7 @@ class Consumer:
 
     def _expire_before(self, progress: Progress) -> tuple[int, int] | None:
         """The event time and the receipt before which nothing is waited for any more; null where it is not the time."""
-        if not progress.caught_up or progress.tick % EXPIRE_TICKS:
+        if not progress.caught_up or progress.tick - progress.swept_tick < EXPIRE_TICKS:
             return None
         return progress.watermark_us - self._horizon_us, progress.received_us - self._horizon_us
 
@@ -136,6 +145,7 @@ def _progress(last: Progress, times: Times, now_us: int, *, caught_up: bool) -> 
         updated_us=now_us,
         caught_up=caught_up,
         expired=last.expired,
+        swept_tick=last.swept_tick,
     )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from monitor.columns import Floats, Ints, bin_numbers, bin_numeric, usable_rows
 from monitor.gather import Gathered, Masks, Parted
 from monitor.generation import Generation
-from monitor.join import HEAD, JoinRecord, id_keys, row_type
+from monitor.join_record import HEAD, JoinRecord, id_keys, row_type
 from monitor.layout import STATUSES
 from monitor.panes import PANE_US
 from monitor.summary import Marks, Summaries, empty, update

@@ -15,7 +15,8 @@ import msgspec
 
 from contracts.label import Label
 from contracts.prediction import Prediction
-from monitor.join import ID_CHARS_MAX, ROWS_MAX, LabelOf, label_of
+from monitor.ballot import LabelOf, label_of
+from monitor.join_record import ID_CHARS_MAX, ROWS_MAX
 from monitor.panes import TIME_US_MAX
 from prediction_log.intervals import Interval, add
 from prediction_log.reader import Entry

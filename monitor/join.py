@@ -10,82 +10,16 @@ task's, and the label is not too late. A label is too late when it was observed 
 label without a time of its own (observed when received) when it was received that long after the request.
 """
 
-import struct
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-import msgspec
-import numpy as np
-
-from contracts.label import Label, LabelValue, precedence
-from contracts.prediction import split_row
+from monitor.ballot import Ballot, Event, LabelOf, with_label
+from monitor.join_record import JoinRecord, Scorable, scorable
 from monitor.truth import TruthTable, truth_of
-
-EVENTS_MAX: Final = 16
-"""Different labels kept for one row; beyond, those that would lose to all others are counted and forgotten."""
-LABEL_BYTES_MAX: Final = 256
-"""The longest label value that can name a class; longer ones are invalid."""
-ID_CHARS_MAX: Final = 256
-HEAD: Final = struct.Struct("<Iqq")
-"""Group, event time and time of receipt of a join record."""
-ROWS_MAX: Final = 65_536
-"""Rows of one prediction that are counted; labels of rows beyond are invalid."""
-INTEGER_MAX: Final = 2**63 - 1
 
 Tally = Counter[tuple[str, str, str]]
 """(what, model, reason) -> how many labels; a label leaves one entry when it moves to another."""
-
-
-class JoinRecord(NamedTuple):
-    """What a prediction leaves behind for its labels, as it is stored: `body` is a `HEAD` and one `row_type` a row; no row
-    where the prediction failed.
-    """
-
-    id: bytes
-    log: int
-    seq: int
-    body: bytes
-
-
-class Scorable(NamedTuple):
-    """A join record, read."""
-
-    log: int
-    seq: int
-    group: int
-    event_us: int
-    received_us: int
-    rows: bytes
-
-
-class Event(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One label, without its id. `named` where the id ended in `#row`; `copies` labels were equal but for their receipt,
-    of which `received_us` is the last.
-    """
-
-    label_version: int
-    observed_us: int
-    received_us: int
-    retract: bool
-    label: LabelValue | None
-    named: bool
-    copies: int
-
-
-class Ballot(msgspec.Struct, frozen=True, array_like=True):
-    """All labels of one row, the winner last; `dropped` are those beyond EVENTS_MAX."""
-
-    events: tuple[Event, ...] = ()
-    dropped: int = 0
-
-
-class LabelOf(NamedTuple):
-    """A label and the row it is of."""
-
-    id: bytes
-    row: int
-    event: Event
 
 
 class Terms(NamedTuple):
@@ -133,56 +67,6 @@ class _Standing(NamedTuple):
     tally: Tally
 
 
-def scorable(record: JoinRecord) -> Scorable:
-    """The record, read."""
-    group, event_us, received_us = HEAD.unpack_from(record.body)
-    return Scorable(record.log, record.seq, group, event_us, received_us, record.body[HEAD.size :])
-
-
-def row_type(values: int) -> np.dtype[np.void]:
-    """A row of a join record: the slices it is in, and its prediction."""
-    return np.dtype([("mask", "<u8"), ("values", "<f8", (values,))])
-
-
-def id_key(prediction_id: str) -> bytes:
-    """The id as it is stored and sorted: the 16 bytes of a UUIDv7, so by time; any other text after all of these."""
-    if len(prediction_id) == 36 and prediction_id[8:24:5] == "----" and prediction_id[14] == "7":
-        try:
-            key = bytes.fromhex(prediction_id.replace("-", ""))
-        except ValueError:
-            key = b""
-        if len(key) == 16:
-            return key
-    return b"\xff" + prediction_id.encode()
-
-
-def id_keys(prediction_ids: Sequence[str]) -> list[bytes]:
-    """`id_key` of each; where all are UUIDv7s, which is always, all at once."""
-    text = "".join(prediction_ids)
-    if len(text) == 36 * len(prediction_ids) and set(text[14::36]) <= {"7"} and set(map(len, prediction_ids)) <= {36}:
-        try:
-            keys = bytes.fromhex(text.replace("-", ""))
-        except ValueError:
-            keys = b""
-        if len(keys) == 16 * len(prediction_ids) and all(set(text[at::36]) <= {"-"} for at in (8, 13, 18, 23)):
-            return [keys[start : start + 16] for start in range(0, len(keys), 16)]
-    return [id_key(prediction_id) for prediction_id in prediction_ids]
-
-
-def label_of(label: Label) -> LabelOf | str:
-    """The label as it is joined, or the reason why it can be the truth of no row whatsoever."""
-    try:
-        prediction_id, row = split_row(label.prediction_id[: ID_CHARS_MAX + 1])
-    except ValueError:
-        return "row"
-    objection = _objection(label, row)
-    if objection:
-        return objection
-    times = label.label_version, label.observed_us, label.received_us
-    named = "#" in label.prediction_id
-    return LabelOf(id_key(prediction_id), row, Event(*times, label.op == "retract", label.label, named, 1))
-
-
 def join(
     known: Known,
     records: Iterable[JoinRecord],
@@ -209,64 +93,19 @@ def join(
     return joined
 
 
-def _objection(label: Label, row: int) -> str:
-    """Why no row can take this label; empty where one can."""
-    value = label.label
-    numbers = [label.label_version, label.observed_us, label.received_us, *([value] if isinstance(value, int) else [])]
-    if len(label.prediction_id) > ID_CHARS_MAX:
-        return "id"
-    if row >= ROWS_MAX:
-        return "row"
-    if value is None and label.op == "upsert":
-        return "no_value"
-    if not all(-INTEGER_MAX <= number <= INTEGER_MAX for number in numbers):
-        return "out_of_range"
-    return "too_long" if isinstance(value, str) and len(value.encode()) > LABEL_BYTES_MAX else ""
-
-
 def _cast(label: LabelOf, known: Known, new: Mapping[bytes, object], joined: Joined) -> None:
     key = label.id, label.row
     if label.id not in known.records and label.id not in new and _gone(label.id, known):
         joined.tally["labels_too_late", "", ""] += 1
         return
     ballot = joined.ballots.get(key, known.ballots.get(key))
-    joined.ballots[key] = Ballot((label.event,)) if ballot is None else _with(ballot, label)
+    joined.ballots[key] = Ballot((label.event,)) if ballot is None else with_label(ballot, label)
 
 
 def _gone(prediction_id: bytes, known: Known) -> bool:
     if known.expired is None or prediction_id > known.expired:
         return False
     return known.oldest is None or prediction_id < known.oldest
-
-
-def _with(ballot: Ballot, label: LabelOf) -> Ballot:
-    """The ballot with one label more: in order of precedence, equal ones as one, at most EVENTS_MAX."""
-    found: dict[tuple[object, ...], Event] = {}
-    for event in (*ballot.events, label.event):
-        same = event.label_version, event.observed_us, event.retract, msgspec.json.encode(event.label), event.named
-        twin = found.get(same)
-        found[same] = event if twin is None else _united(twin, event)
-    events = sorted(found.values(), key=lambda event: _precedence(event, label.row))
-    beyond = events[:-EVENTS_MAX]
-    return Ballot(tuple(events[-EVENTS_MAX:]), ballot.dropped + sum(event.copies for event in beyond))
-
-
-def _united(one: Event, other: Event) -> Event:
-    received_us = max(one.received_us, other.received_us)
-    return msgspec.structs.replace(one, received_us=received_us, copies=one.copies + other.copies)
-
-
-def _precedence(event: Event, row: int) -> tuple[int, int, int, bytes]:
-    """As `contracts.label.precedence`; of the id only its end matters, for its start is the same for all of a row."""
-    label = Label(
-        prediction_id=f"#{row}" if event.named else "",
-        label=event.label,
-        observed_us=event.observed_us,
-        received_us=event.received_us,
-        label_version=event.label_version,
-        op="retract" if event.retract else "upsert",
-    )
-    return precedence(label)
 
 
 def _standing(

@@ -17,7 +17,9 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from monitor.join import Ballot, Joined, JoinRecord, Known, Scorable, Tally, scorable
+from monitor.ballot import Ballot
+from monitor.join import Joined, Known, Tally
+from monitor.join_record import JoinRecord, Scorable, scorable
 
 SCHEMA: Final = (
     "CREATE TABLE record (id BLOB, log INTEGER, seq INTEGER, body BLOB, PRIMARY KEY (id, log, seq)) WITHOUT ROWID",

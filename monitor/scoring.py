@@ -14,7 +14,8 @@ from monitor.binning import calibration_cells
 from monitor.columns import Bools, Floats, Ints, bin_numbers, usable_rows
 from monitor.counting import P_MIN
 from monitor.generation import Generation
-from monitor.join import Change, row_type
+from monitor.join import Change
+from monitor.join_record import row_type
 from monitor.layout import CALIBRATION_BINS, CLASS_SCORE_BINS, ERROR_CLIP, SCALE, Layout
 from monitor.panes import PANE_US
 from monitor.summary import Marks, Summaries, empty, update

@@ -17,7 +17,8 @@ import msgspec
 from contracts.errors import StoreUnavailable
 from monitor import join_store, summary_store
 from monitor.generation import Generation, decode_generation, encode_definition
-from monitor.join import Joined, JoinRecord, Known
+from monitor.join import Joined, Known
+from monitor.join_record import JoinRecord
 from monitor.panes import GROUPS_MAX, pane_of
 from monitor.summary import Summaries
 from prediction_log.intervals import Interval
@@ -49,7 +50,8 @@ Connect = Callable[..., sqlite3.Connection]
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """How far the monitor is. Times are microseconds since the epoch. `watermark_us` is the newest event time, where no
     event counts as later than its receipt; `received_us` the newest receipt. Both are stream time: a replay decides the
-    same. `caught_up` says that the last tick read the log to its end, at `updated_us`.
+    same. `caught_up` says that the last tick read the log to its end, at `updated_us`. `expired` is the greatest id that
+    was forgotten, in tick `swept_tick` or before.
     """
 
     tick: int = 0
@@ -60,6 +62,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     updated_us: int = 0
     caught_up: bool = False
     expired: bytes | None = None
+    swept_tick: int = 0
 
     def behind_us(self, now_us: int) -> int:
         """How old the newest record is that was counted, while there are more to read; 0 when there are none."""
@@ -169,7 +172,7 @@ class State:
         if changes.expire_before is not None:
             expired, tally = join_store.drop_expired(connection, *changes.expire_before)
             greatest = max((key for key in (progress.expired, expired) if key is not None), default=None)
-            progress = msgspec.structs.replace(progress, expired=greatest)
+            progress = msgspec.structs.replace(progress, expired=greatest, swept_tick=progress.tick)
             counters.update({(name, model, "", reason): amount for (name, model, reason), amount in tally.items()})
         findings = [(finding,) for finding in changes.findings]
         connection.executemany("INSERT OR IGNORE INTO finding VALUES (?)", findings)

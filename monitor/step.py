@@ -9,12 +9,14 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from contracts.prediction import Prediction
+from monitor.ballot import LabelOf
 from monitor.catalogue import Catalogue
 from monitor.fold import Observed, count, observe
 from monitor.gather import Parted, Tally, concatenated, gather
 from monitor.generation import Generation
 from monitor.intake import Intake, chunks
-from monitor.join import Change, Joined, JoinRecord, LabelOf, Terms, join, row_type
+from monitor.join import Change, Joined, Terms, join
+from monitor.join_record import JoinRecord, row_type
 from monitor.scoring import count_changes
 from monitor.state import Counters, State
 from monitor.summary import Summaries, merge

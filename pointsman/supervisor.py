@@ -45,12 +45,13 @@ class Role(NamedTuple):
 
 
 async def supervise(roles: Sequence[Role], settings: Settings, stop: asyncio.Event) -> None:
-    """Run all roles until `stop` is set, then let them drain."""
+    """Run all roles until `stop` is set, then let them drain: those that write the log first, its reader last."""
     reader, writer = os.pipe()
-    children = [_Child(role, settings, reader, stop) for role in roles]
+    children = [_Child(role, settings, reader, stop) for role in roles if role.name != "monitor"]
+    monitors = [_Child(role, settings, reader, stop, after=children) for role in roles if role.name == "monitor"]
     try:
         async with asyncio.TaskGroup() as group:
-            for child in children:
+            for child in [*children, *monitors]:
                 group.create_task(child.keep_running())
             group.create_task(_watch_heartbeats(settings.state_dir / "workers", children, stop))
     finally:
@@ -59,12 +60,21 @@ async def supervise(roles: Sequence[Role], settings: Settings, stop: asyncio.Eve
 
 
 class _Child:
-    def __init__(self, role: Role, settings: Settings, parent_pipe: int, stop: asyncio.Event) -> None:
+    def __init__(
+        self,
+        role: Role,
+        settings: Settings,
+        parent_pipe: int,
+        stop: asyncio.Event,
+        after: "Sequence[_Child]" = (),
+    ) -> None:
         self._role = role
         self._settings = settings
         self._parent_pipe = parent_pipe
         self._stop = stop
+        self._after = after
         self.pid: int | None = None
+        self.ended = asyncio.Event()
 
     async def keep_running(self) -> None:
         backoff = BACKOFF_SECONDS
@@ -77,9 +87,11 @@ class _Child:
             await asyncio.wait([stopping, ended], return_when=asyncio.FIRST_COMPLETED)
             stopping.cancel()
             if self._stop.is_set():
+                for child in self._after:
+                    await child.ended.wait()
                 await self._end(process)
                 await ended
-                return
+                break
             self.pid = None
             _LOG.warning("%s ended with code %s; it is started again", self._role.slot, process.returncode)
             backoff = (
@@ -88,6 +100,7 @@ class _Child:
                 else min(backoff * 2, BACKOFF_SECONDS_MAX)
             )
             await _sleep_unless(self._stop, backoff)
+        self.ended.set()
 
     async def _start(self) -> asyncio.subprocess.Process:
         role = self._role

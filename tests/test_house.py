@@ -13,8 +13,19 @@ ROOMS = ("pointsman", "examples", "gateway", "monitor", "prediction_log", "regis
 FILES = sorted(path for room in ROOMS for path in (HOUSE / room).rglob("*.py"))
 STARLETTE = re.compile(r"gateway/(endpoints|admin\w*)\.py|monitor/http\w*\.py")
 ONNX = re.compile(r"gateway/\w*(session|probe)\w*\.py|examples/.*")
-PURE = {"contracts", "gateway/routing.py", "gateway/shifts.py", "gateway/ranges.py", "gateway/records.py", "monitor/layout.py",
-        "monitor/drift.py", "monitor/performance.py", "monitor/calibration.py", "monitor/summary.py", "monitor/judge.py"}
+PURE = {
+    "contracts",
+    "gateway/routing.py",
+    "gateway/shifts.py",
+    "gateway/ranges.py",
+    "gateway/records.py",
+    "monitor/layout.py",
+    "monitor/drift.py",
+    "monitor/performance.py",
+    "monitor/calibration.py",
+    "monitor/summary.py",
+    "monitor/judge.py",
+}
 IMPURE = {"os", "time", "socket", "asyncio", "sqlite3", "subprocess", "random", "threading", "httpx", "logging", "uuid"}
 FILE_LINES_MAX = 400
 FUNCTION_LINES_MAX = 50
@@ -70,20 +81,26 @@ def test_pure_rooms_import_neither_io_nor_clocks():
     pure = [path for path in FILES if name_of(path) in PURE or path.relative_to(HOUSE).parts[0] in PURE]
     assert len(pure) > len(PURE)
 
-    breaches = {name_of(path): tops & IMPURE for path in pure if (tops := {m.split(".")[0] for m in imported(path)}) & IMPURE}
+    breaches = {
+        name_of(path): tops & IMPURE for path in pure if (tops := {m.split(".")[0] for m in imported(path)}) & IMPURE
+    }
 
     assert breaches == {}
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_every_file_says_what_it_is_for(path):
-    assert ast.get_docstring(ast.parse(path.read_text())), "the first docstring says what enters, what leaves, what never"
+    assert ast.get_docstring(ast.parse(path.read_text())), (
+        "the first docstring says what enters, what leaves, what never"
+    )
 
 
 def test_no_file_is_a_drawer():
     drawers = re.compile(r"(utils?|helpers?|common|base|misc|manager)s?$")
 
-    assert {name_of(path) for path in FILES if any(drawers.search(part) for part in path.with_suffix("").parts[-2:])} == set()
+    assert {
+        name_of(path) for path in FILES if any(drawers.search(part) for part in path.with_suffix("").parts[-2:])
+    } == set()
 
 
 def test_files_fit_in_a_head():

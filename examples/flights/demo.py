@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import httpx
+import msgspec
 
 from examples.flights.addresses import free_addresses
+from examples.flights.bodies import infer_body
 from examples.flights.building import build
 from examples.flights.certificate import verified
 from examples.flights.closing_table import closing_table
@@ -38,6 +40,10 @@ FAILURES: Final = (ReplayFailed, SystemFailed)
 """What `run` may end with, beside `PointsmanError`."""
 
 
+REQUEST: Final = "request.json"
+"""In the state directory: one request as the replay sends it, to try with curl."""
+
+
 class Options(NamedTuple):
     """What the user may choose. `keep` leaves the system serving until it is interrupted."""
 
@@ -58,6 +64,7 @@ def run(options: Options, view: View, finished: Callable[[Result], None]) -> Non
         table = load()
     flights = spread(table, options.predictions, options.seed)
     journey = Journey(flights, planned_labels(flights, options.seed), salt=f"demo-{options.seed}")
+    (options.state_dir / REQUEST).write_bytes(msgspec.json.format(infer_body(0, flights[0]), indent=1))
     made = build(table, options.registry, options.seed, view)
     asyncio.run(_serve(options, journey, made, view, finished, started))
 
@@ -105,6 +112,7 @@ async def _serve(
         finished(result)
         if options.keep:
             view.say(f"still serving at {addresses.gateway}, traffic at {addresses.admin}; Ctrl-C drains and ends it")
+            view.say(f"try: curl -s {addresses.gateway}/v2/models/{MODEL}/infer -d @{options.state_dir / REQUEST}")
             await until_ended()
 
 

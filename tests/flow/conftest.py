@@ -27,7 +27,7 @@ def free_ports(count):
 
 
 def scoring_model(path, columns, weights, bias):
-    """probabilities [n, 2] = sigmoid of a weighted sum of named [n, 1] float columns; strings take part by a constant."""
+    """A graph: probabilities [n, 2] = sigmoid of a weighted sum of named [n, 1] float columns; strings take part by a constant."""
     floats = [name for name in columns if columns[name] == TensorProto.FLOAT]
     inputs = [helper.make_tensor_value_info(name, kind, [None, 1]) for name, kind in columns.items()]
     nodes = [
@@ -38,9 +38,8 @@ def scoring_model(path, columns, weights, bias):
         helper.make_node("Sub", ["one", "p"], ["q"]),
         helper.make_node("Concat", ["q", "p"], ["probabilities"], axis=1),
     ]
-    for name in columns:
-        if columns[name] == TensorProto.STRING:
-            nodes.append(helper.make_node("Identity", [name], [f"{name}_seen"]))
+    strings = [name for name in columns if columns[name] == TensorProto.STRING]
+    nodes += [helper.make_node("Identity", [name], [f"{name}_seen"]) for name in strings]
     initializers = [
         numpy_helper.from_array(np.array(weights, np.float32).reshape(-1, 1), "w"),
         numpy_helper.from_array(np.array([bias], np.float32), "b"),
@@ -132,7 +131,7 @@ def wait_until(true, seconds=20.0, every=0.02, what="it"):
     """Ask until the answer is yes; the bound is for a hung process, not for a slow one."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        if (answer := true()):
+        if answer := true():
             return answer
         time.sleep(every)
     raise AssertionError(f"{what} did not happen within {seconds} s")
@@ -153,7 +152,13 @@ def start(tmp_path, registry):
     def launch(role="up", state=None, ports=None, wait=True, **settings):
         state = state or tmp_path / "state"
         http, admin, monitor = ports or free_ports(3)
-        chosen = {"registry": registry, "state_dir": state, "http_port": http, "admin_port": admin, "monitor_port": monitor}
+        chosen = {
+            "registry": registry,
+            "state_dir": state,
+            "http_port": http,
+            "admin_port": admin,
+            "monitor_port": monitor,
+        }
         chosen = {"log_disk_reserve_bytes": 0, "log_segment_bytes": 2**20} | chosen | settings
         environment = {k: v for k, v in os.environ.items() if not k.startswith("POINTSMAN_")}
         environment |= {f"POINTSMAN_{name.upper()}": str(value) for name, value in chosen.items()}

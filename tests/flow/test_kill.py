@@ -59,7 +59,11 @@ def test_killing_workers_monitor_and_supervisor_loses_no_answer_and_no_count(sta
 def label(running, answers, chance):
     """Labels for these answers, some twice, some corrected; what a dying worker takes along is sent again by nobody."""
     labels = [{"prediction_id": answer[0], "label": chance.randint(0, 1)} for answer in answers]
-    labels += [labels[0] | {"label_version": 1, "label": 1}, labels[-1], labels[-1] | {"label_version": 2, "op": "retract", "label": None}]
+    labels += [
+        labels[0] | {"label_version": 1, "label": 1},
+        labels[-1],
+        labels[-1] | {"label_version": 2, "op": "retract", "label": None},
+    ]
     try:
         httpx.post(f"{running.data}/v2/labels", json={"labels": labels}, timeout=5)
     except httpx.TransportError:
@@ -114,7 +118,11 @@ def check(running, traffic, records, until):
     oracle = Counter((record.version, record.variant) for record in found if record.status == "ok")
     until(lambda: monitor_counts(running) == oracle, seconds=40, what=f"the monitor counting {dict(oracle)}")
     verified = subprocess.run(
-        [*running.command[:3], "log", "verify", "--json"], env=running.environment, capture_output=True, text=True, timeout=60
+        [*running.command[:3], "log", "verify", "--json"],
+        env=running.environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert verified.returncode == 0, verified.stdout + verified.stderr
     unexpected = [failure for failure in traffic.failures if "503" not in failure[0]]
@@ -124,7 +132,9 @@ def check(running, traffic, records, until):
 def monitor_counts(running):
     """Predictions by version and variant, as the monitor says."""
     try:
-        reply = httpx.get(f"{running.monitor}/summaries", params={"model": "flight-delay", "statistic": "predictions"}, timeout=20)
+        reply = httpx.get(
+            f"{running.monitor}/summaries", params={"model": "flight-delay", "statistic": "predictions"}, timeout=20
+        )
     except httpx.TransportError:
         return None
     rows = reply.json()["rows"] if reply.status_code == 200 else []

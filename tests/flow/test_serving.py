@@ -33,7 +33,9 @@ def test_a_newcomer_gets_a_prediction_a_record_and_a_count(up, flight, records, 
     assert reply["id"] == "mine"
     assert reply["parameters"]["variant"] == "champion"
     assert [output["shape"] for output in reply["outputs"]] == [[1, 2]]
-    (record,) = [r for r in records(up.state, Kind.PREDICTION) if r.prediction_id == reply["parameters"]["prediction_id"]]
+    (record,) = [
+        r for r in records(up.state, Kind.PREDICTION) if r.prediction_id == reply["parameters"]["prediction_id"]
+    ]
     assert isinstance(record, Prediction)
     assert (record.status, record.answered, record.revision, record.request_id) == ("ok", True, 1, "mine")
     assert record.features == {"distance": [1400.0], "hour": [17.0]}
@@ -41,6 +43,11 @@ def test_a_newcomer_gets_a_prediction_a_record_and_a_count(up, flight, records, 
     assert len(record.digest) == 64
     counted = until(lambda: [r for r in rows(up) if r["statistic"] == "predictions" and r["value"]], what="the count")
     assert [(r["version"], r["variant"], r["value"]) for r in counted] == [("1", "champion", 1.0)]
+
+
+def everywhere(url):
+    """Whether all of many fresh connections, and so both workers, answer 200."""
+    return all(httpx.get(url).status_code == 200 for _ in range(12))
 
 
 def rows(running, **query):
@@ -79,7 +86,10 @@ def test_a_shadow_is_asked_beside_the_answer_and_never_answers(up, flight, recor
 
     prediction_id = reply["parameters"]["prediction_id"]
     both = until(
-        lambda: len(found := [r for r in records(up.state, Kind.PREDICTION) if r.prediction_id == prediction_id]) == 2 and found,
+        lambda: (
+            len(found := [r for r in records(up.state, Kind.PREDICTION) if r.prediction_id == prediction_id]) == 2
+            and found
+        ),
         what="the shadow's record",
     )
     assert {(r.version, r.role, r.answered, r.status) for r in both} == {
@@ -106,7 +116,9 @@ def test_a_canary_that_lacks_an_input_or_fails_is_replaced_by_the_champion(up, f
         reply = httpx.post(up.data + INFER, json=flight()).json()
 
         assert reply["model_version"] == "1"
-        about = [r for r in records(up.state, Kind.PREDICTION) if r.prediction_id == reply["parameters"]["prediction_id"]]
+        about = [
+            r for r in records(up.state, Kind.PREDICTION) if r.prediction_id == reply["parameters"]["prediction_id"]
+        ]
         assert [(r.version, r.answered, r.fallback_from) for r in about] == [
             (version, False, None),
             ("1", True, f"canary-{version}"),
@@ -143,7 +155,7 @@ def test_an_input_that_no_version_knows_is_refused_by_name(up, flight):
 def test_versions_and_aliases_in_the_path_pin_the_request(up, flight, registry, until):
     (registry / "flight-delay" / "aliases.json").write_text(json.dumps({"champion": "1", "challenger": "2"}))
     pinned = f"{up.data}/v2/models/flight-delay/versions"
-    until(lambda: httpx.get(f"{pinned}/challenger/ready").status_code == 200, what="the new alias")
+    until(lambda: everywhere(f"{pinned}/challenger/ready"), what="the new alias in both workers")
 
     assert httpx.post(f"{pinned}/challenger/infer", json=flight()).json()["model_version"] == "2"
     assert httpx.post(f"{pinned}/2/infer", json=flight()).json()["model_version"] == "2"
@@ -161,7 +173,10 @@ def test_a_new_version_and_a_moved_alias_are_picked_up_while_it_runs(up, flight,
 
     (registry / "flight-delay" / "aliases.json").write_text(json.dumps({"champion": "5"}))
 
-    until(lambda: httpx.post(up.data + INFER, json=flight()).json()["model_version"] == "5", what="the move")
+    def moved():
+        return all(httpx.post(up.data + INFER, json=flight()).json()["model_version"] == "5" for _ in range(12))
+
+    until(moved, what="the move in both workers")
     _, out, _ = cli(up, "traffic", "history", "flight-delay", "--json")
     assert "alias champion moved to version 5" in out
 
@@ -292,5 +307,18 @@ def test_help_explains_every_command():
     done = subprocess.run([sys.executable, "-m", "pointsman", "--help"], capture_output=True, text=True, timeout=60)
 
     assert done.returncode == 0
-    for command in ("up", "serve", "monitor", "demo", "models", "traffic", "promote", "rollback", "label", "report", "reference", "log"):
+    for command in (
+        "up",
+        "serve",
+        "monitor",
+        "demo",
+        "models",
+        "traffic",
+        "promote",
+        "rollback",
+        "label",
+        "report",
+        "reference",
+        "log",
+    ):
         assert command in done.stdout

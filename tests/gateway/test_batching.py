@@ -195,7 +195,9 @@ def test_a_model_that_answers_nan_fails_only_the_request_that_caused_it(graphs, 
     async def run():
         session = await loaded(log)
         queue = batcher(session)
-        return await asyncio.gather(*[queue.run(fitted(session, [v]), FAR_NS) for v in (1, -1, 1)], return_exceptions=True)
+        return await asyncio.gather(
+            *[queue.run(fitted(session, [v]), FAR_NS) for v in (1, -1, 1)], return_exceptions=True
+        )
 
     first, bad, last = asyncio.run(run())
 

@@ -22,7 +22,9 @@ async def slow_road(scope, receive, send):
         if not message.get("more_body"):
             break
     reply = json.dumps({"slow": scope["path"], "bytes": len(body)}).encode()
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", str(len(reply)).encode())]})
+    await send(
+        {"type": "http.response.start", "status": 200, "headers": [(b"content-length", str(len(reply)).encode())]}
+    )
     await send({"type": "http.response.body", "body": reply})
 
 
@@ -186,7 +188,10 @@ def test_expect_100_continue_takes_the_slow_road(talk):
     received = talk(HEAD + b"expect: 100-continue\r\ncontent-length: 2\r\n\r\n", b"{}")
 
     assert received.startswith(b"HTTP/1.1 100 Continue\r\n\r\n")
-    assert replies(received.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n"))[0][2] == {"slow": "/v2/models/m/infer", "bytes": 2}
+    assert replies(received.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n"))[0][2] == {
+        "slow": "/v2/models/m/infer",
+        "bytes": 2,
+    }
 
 
 def test_a_client_that_leaves_in_the_middle_harms_nobody(talk):

@@ -22,7 +22,13 @@ def reasons(*labels):
 
 def test_a_full_label_is_taken_as_it_was_sent():
     taken = take(
-        {"prediction_id": f"{ID}#2", "label": 1, "observed_at": "2013-04-01T12:00:00+02:00", "label_version": 3, "op": "upsert"}
+        {
+            "prediction_id": f"{ID}#2",
+            "label": 1,
+            "observed_at": "2013-04-01T12:00:00+02:00",
+            "label_version": 3,
+            "op": "upsert",
+        }
     )
 
     assert taken.labels == [
@@ -73,10 +79,15 @@ def test_a_bad_label_is_refused_by_reason_and_its_neighbours_are_taken(sent, rea
     assert [label.label for label in taken.labels] == [0, 1]
     assert [refused.index for refused in taken.refused] == [1]
     assert reason in taken.refused[0].reason
-    assert json.loads(encode_summary(taken)) == {"accepted": 2, "refused": [{"index": 1, "reason": taken.refused[0].reason}]}
+    assert json.loads(encode_summary(taken)) == {
+        "accepted": 2,
+        "refused": [{"index": 1, "reason": taken.refused[0].reason}],
+    }
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"labels": 1}', b'{"labels": []} x', b'{"lables": []}', b"[" * 100_000])
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"{}", b'{"labels": 1}', b'{"labels": []} x', b'{"lables": []}', b"[" * 100_000]
+)
 def test_a_request_that_is_none_is_refused_whole(body):
     with pytest.raises(InvalidInput, match="labels: "):
         take_labels(body, NOW_US)

@@ -53,7 +53,9 @@ def test_a_new_worker_goes_on_from_the_counts_of_its_slot(tmp_path):
     second.observe(record())
     save(tmp_path, "worker-0", second.snapshot(Gauges()))
 
-    assert any(line.startswith("pointsman_predictions_total") and line.endswith(" 2.0") for line in lines(tmp_path, "worker-0"))
+    assert any(
+        line.startswith("pointsman_predictions_total") and line.endswith(" 2.0") for line in lines(tmp_path, "worker-0")
+    )
 
 
 @pytest.mark.parametrize("total_us", [0, 99, 100, 101, 1_200, 5_000_000, 99_000_000])

@@ -261,7 +261,8 @@ def test_a_version_that_fails_its_probe_is_refused_and_the_plan_stays(traffic):
     code, _, err = traffic.run("traffic", "canary", MODEL, "3", "5%")
 
     assert code == 1
-    assert "error: it answers its own example with NaN" in err
+    assert "error: version 3 of" in err
+    assert "it answers its own example with NaN" in err
     assert traffic.json("traffic", "show", MODEL)["revision"] == 2
 
 

@@ -115,7 +115,9 @@ def entry(log_id, seq, record):
 
 
 class MemoryLog:
-    """Hands out given entries as a SpoolReader would, whatever their seqs; positions count entries handed out."""
+    """Hands out given entries as a SpoolReader would, whatever their seqs; at None there is nothing more for one poll.
+    Positions count entries handed out.
+    """
 
     def __init__(self, entries, positions):
         self._entries = entries
@@ -125,7 +127,10 @@ class MemoryLog:
     def poll(self, records_max):
         done = self.positions["all"].offset if "all" in self.positions else 0
         taken = self._entries[done : done + records_max]
-        if taken:
+        if None in taken:
+            taken = taken[: taken.index(None)]
+            done += 1
+        if done + len(taken):
             self.positions["all"] = Position(offset=done + len(taken))
         return taken
 

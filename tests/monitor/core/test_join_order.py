@@ -10,7 +10,25 @@ from hypothesis import strategies as st
 from monitor import summary_store
 from prediction_log.segment import Kind
 
-NUMBERS = [0.1, 0.10000000149011612, -1.5, -9, 0, True, 2.5, 3, 1, 1.0, 1e6, 2e6, None, "Infinity", "-Infinity", "1.5", [1]]
+NUMBERS = [
+    0.1,
+    0.10000000149011612,
+    -1.5,
+    -9,
+    0,
+    True,
+    2.5,
+    3,
+    1,
+    1.0,
+    1e6,
+    2e6,
+    None,
+    "Infinity",
+    "-Infinity",
+    "1.5",
+    [1],
+]
 CATEGORIES = ["a", "b", "rare", "new", "", 7, 7.0, True, False, None, "true", {"k": 1}, "NaN"]
 SCORES = [0.0, 0.25, 0.5, 1 / 3, 1.0, 0.999] * 3 + ["NaN", "Infinity", None]
 LABELS = {

@@ -228,5 +228,6 @@ def test_every_error_of_the_tree_has_a_status():
     def tree(kind):
         return [kind, *(found for child in kind.__subclasses__() for found in tree(child))]
 
-    assert all(status_of(kind("why")) in STATUS_OF.values() for kind in tree(PointsmanError))
+    kinds = [kind for kind in tree(PointsmanError) if kind.__module__ == PointsmanError.__module__]
+    assert all(status_of(kind("why")) in STATUS_OF.values() for kind in kinds)
     assert status_of(Overloaded("why")) == 503
