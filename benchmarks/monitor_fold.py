@@ -1,18 +1,24 @@
 """Predictions per second that one core of the monitor counts, end to end: real spool, decode, fold, join, SQLite on disk.
 
 Run: python benchmarks/monitor_fold.py [predictions]. Records have 30 features (20 numeric over 240 bins, 10 categorical) and
-a binary score over 1000 bins, one row each, about 1.6 KB of JSON. Measured is the time inside `Consumer.tick`, the spool in
-the page cache. Not measured: writing the spool, the HTTP side, reports.
+a binary score over 1000 bins, one row each, about 1.6 KB of JSON. Measured is the CPU time inside `Consumer.tick`, so that
+neighbours on the machine matter less; the spool is in the page cache. Beside it stands what the bare typed decoding of the
+same payloads takes in the same run: their ratio is what survives a change of machine. Not measured: writing the spool,
+the HTTP side, reports.
 """
 
 import asyncio
+import gc
 import random
 import sys
 import tempfile
 import time
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+import msgspec
 import numpy as np
 
 from contracts.label import Label
@@ -21,8 +27,9 @@ from contracts.reference import CategoricalBins, Feature, NumericBins, Reference
 from contracts.task import Slice, Task
 from contracts.wire import Contract, encode
 from monitor.catalogue import Catalogue
-from monitor.consume import Consumer
+from monitor.consume import DAY_US, Consumer
 from monitor.layout import default_prediction_bins
+from monitor.panes import ALL, PANE_US
 from monitor.queries import open_reader
 from prediction_log.reader import SpoolReader
 from prediction_log.segment import Kind
@@ -108,7 +115,7 @@ def label(dice: random.Random, of: Prediction) -> Label:
     )
 
 
-async def write(spool: Path, kind: Kind, records: list[Contract]) -> None:
+async def write(spool: Path, kind: Kind, records: Sequence[Contract]) -> None:
     """Put records into a spool of one log."""
     writer = await open_writer(spool, "worker-0")
     for start in range(0, len(records), 500):
@@ -116,53 +123,95 @@ async def write(spool: Path, kind: Kind, records: list[Contract]) -> None:
     await writer.aclose()
 
 
-def consume(state: Path, spool: Path, slices: int) -> tuple[int, float]:
-    """Records counted and seconds inside ticks, until the spool is read to its end."""
-    catalogue = Catalogue(lambda _model, _version: reference(slices), lambda _model, _version: None, refresh_us=10**12)
+class Consumed(NamedTuple):
+    """Records counted, CPU and wall seconds inside ticks."""
+
+    records: int
+    cpu: float
+    wall: float
+
+    def __str__(self) -> str:
+        return f"{self.records / self.cpu:8,.0f} a second ({self.records:,} in {self.cpu:.2f} s CPU, {self.wall:.2f} s wall)"
+
+
+def consume(state: Path, spool: Path, slices: int) -> Consumed:
+    """Tick until the spool is read to its end."""
+    catalogue = Catalogue(lambda *_: reference(slices), lambda *_: None, refresh_us=10**12)
     consumer = Consumer(state, lambda at: SpoolReader(spool, at), catalogue, records_max=RECORDS_MAX, horizon_days=30.0)
-    records, started = 0, time.perf_counter()
+    records, cpu, wall = 0, time.process_time(), time.perf_counter()
     while True:
         tick = consumer.tick(START_US)
         records += tick.predictions + tick.labels
         if tick.caught_up:
             break
-    elapsed = time.perf_counter() - started
+    consumed = Consumed(records, time.process_time() - cpu, time.perf_counter() - wall)
     consumer.close()
-    return records, elapsed
+    return consumed
 
 
-def measure(directory: Path, slices: int, predictions: list[Contract], labels: list[Contract]) -> None:
+def decode_alone(predictions: Sequence[Prediction]) -> Consumed:
+    """The typed decoding of the same payloads and nothing else, in chunks that fit the cache, without the collector."""
+    decode = msgspec.json.Decoder(Prediction).decode
+    payloads = [encode(one) for one in predictions]
+    gc.disable()
+    cpu, wall = time.process_time(), time.perf_counter()
+    for start in range(0, len(payloads), 150):
+        list(map(decode, payloads[start : start + 150]))
+    decoded = Consumed(len(payloads), time.process_time() - cpu, time.perf_counter() - wall)
+    gc.enable()
+    return decoded
+
+
+def measure(directory: Path, slices: int, predictions: Sequence[Prediction], labels: Sequence[Label]) -> None:
     """One run: predictions first, then all their labels."""
-    state, spool = directory / f"{slices}" / "monitor.sqlite", directory / f"{slices}" / "spool"
+    state, spool = directory / "monitor.sqlite", directory / "spool"
     asyncio.run(write(spool, Kind.PREDICTION, predictions))
-    records, seconds = consume(state, spool, slices)
-    print(f"{slices} slice features: {records / seconds:10,.0f} predictions/s ({records:,} in {seconds:.2f} s)")
+    print(f"{slices} slice features, predictions: {consume(state, spool, slices)}")
     asyncio.run(write(spool, Kind.LABEL, labels))
-    records, seconds = consume(state, spool, slices)
-    print(f"{slices} slice features: {records / seconds:10,.0f} labels/s      ({records:,} in {seconds:.2f} s)")
-    size = sum(path.stat().st_size for path in state.parent.glob("monitor.sqlite*"))
+    print(f"{slices} slice features, labels:      {consume(state, spool, slices)}")
+    size = sum(path.stat().st_size for path in directory.glob("monitor.sqlite*"))
     reader = open_reader(state)
-    started = time.perf_counter()
     vector = reader.merged(reader.groups()[0])
-    took = time.perf_counter() - started
     layout = reader.generation(reader.groups()[0]).layout
     rows, labelled = (int(vector[layout.sections[name].start]) for name in ("rows", "labelled"))
-    print(
-        f"{slices} slice features: {rows:,} rows, {labelled:,} labelled; {size / 2**20:.0f} MB of state, "
-        f"one merged vector in {took * 1e3:.1f} ms"
-    )
+    assert rows == labelled == len(predictions)
+    print(f"{slices} slice features, state:       {size / 2**20:.0f} MB for {rows:,} rows, all labelled")
+    reader.close()
+
+
+def ask(directory: Path, predictions: Sequence[Prediction]) -> None:
+    """A replay that puts every prediction into a pane of its own: how long questions over all of them take."""
+    state, spool = directory / "monitor.sqlite", directory / "spool"
+    spread = [
+        msgspec.structs.replace(one, event_us=START_US + number * PANE_US) for number, one in enumerate(predictions)
+    ]
+    asyncio.run(write(spool, Kind.PREDICTION, spread))
+    print(f"one prediction a pane:         {consume(state, spool, 0)}")
+    print(f"                               {state.stat().st_size / 2**20:.0f} MB of state for {len(spread):,} panes")
+    reader = open_reader(state)
+    group = reader.groups()[0]
+    for question, bucket_us in (("one vector", None), ("by day", DAY_US), ("by half day, pane by pane", DAY_US // 2)):
+        started = time.perf_counter()
+        found = 1 if bucket_us is None else len(reader.series(group, ALL, None, None, bucket_us))
+        reader.merged(group)
+        print(
+            f"                               {question}: {(time.perf_counter() - started) * 1e3:.0f} ms ({found} vectors)"
+        )
     reader.close()
 
 
 def main() -> None:
-    """Print predictions and labels per second, with 0 and with 3 slice features of 4 values each."""
-    amount = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
+    """Print predictions and labels per second, with 0 and with 3 slice features of 4 values each, and query times."""
+    amount = int(sys.argv[1]) if len(sys.argv) > 1 else 80_000
     dice = random.Random(1)
     predictions = [prediction(dice, number) for number in range(amount)]
     labels = [label(dice, of) for of in predictions]
+    print(f"decoding alone:                {decode_alone(predictions)}")
+    for slices in (0, 3):
+        with tempfile.TemporaryDirectory(dir=Path.cwd()) as directory:
+            measure(Path(directory), slices, predictions, labels)
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as directory:
-        for slices in (0, 3):
-            measure(Path(directory), slices, list(predictions), list(labels))
+        ask(Path(directory), predictions)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ INFER_PREFIX: Final = b"/v2/models/"
 INFER_SUFFIX: Final = b"/infer"
 TARGETS_MAX: Final = 1024
 KEEP_ALIVE_SECONDS: Final = 75.0
+LINGER_SECONDS: Final = 1.0
+"""How long a draining worker waits for one more request on an idle connection, to tell its client to go elsewhere."""
 HEADERS_MAX: Final = 100
 HEADER_BYTES_MAX: Final = 32 * 1024
 
@@ -173,6 +175,7 @@ class FastLane(HttpToolsProtocol):
         super().__init__(**uvicorn_arguments)
         self.lane = lane
         self.idle_since = self.loop.time()
+        self.leaving = False
         self._header_bytes = 0
         lane.connections.add(self)
 
@@ -206,7 +209,9 @@ class FastLane(HttpToolsProtocol):
         if target is None or self.expect_100_continue:
             self._take_the_slow_road()
             return
-        keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
+        keep_alive = (
+            self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive() and not self.leaving
+        )
         earlier: Any = self.cycle
         cycle: Any = InferCycle(self, target, keep_alive=keep_alive)
         self.cycle = cycle
@@ -250,6 +255,20 @@ class FastLane(HttpToolsProtocol):
             self.flow.resume_reading()
             self.idle_since = self.loop.time()
 
+    def shutdown(self) -> None:
+        """Leave without cutting anybody off: the next reply says `connection: close`, and only a connection on which
+        nothing more is asked for a while is closed from here.
+        """
+        self.leaving = True
+        if self.idle:
+            self.loop.call_later(LINGER_SECONDS, self._leave)
+        else:
+            self.cycle.keep_alive = False
+
+    def _leave(self) -> None:
+        if self.idle and not self.transport.is_closing():
+            self.transport.close()
+
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP, in the one error shape that all clients read."""
         reply = self.lane.refuse(400, msg)
@@ -262,6 +281,8 @@ class FastLane(HttpToolsProtocol):
         self.url, self.expect_100_continue = url, expects
         self.headers.extend(headers)
         super().on_headers_complete()
+        if self.leaving:
+            self.cycle.keep_alive = False
 
 
 def _declared(headers: list[tuple[bytes, bytes]]) -> int:

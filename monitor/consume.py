@@ -98,7 +98,7 @@ class Consumer:
         entries = reader.poll(self._records_max)
         caught_up = len(entries) < self._records_max
         moved = {name: position for name, position in reader.positions.items() if saved.get(name) != position}
-        if not moved and not reader.findings and caught_up == state.progress.caught_up:
+        if not entries and not moved and not reader.findings and caught_up == state.progress.caught_up:
             return Tick(0, 0, 0, 0, caught_up)
         new = fresh(entries, state.seen)
         made = step(state, self._catalogue, new.entries, now_us, self._horizon_us)
