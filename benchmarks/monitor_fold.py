@@ -42,6 +42,8 @@ TASK = Task(kind="binary", output="probabilities")
 START_US = 1_760_000_000_000_000
 DIGEST = "d" * 64
 RECORDS_MAX = 5_000
+BATCH_RECORDS = 64
+"""Records of one batch in the spool: what a busy worker logs in one turn of its event loop."""
 
 
 def reference(slices: int) -> Reference:
@@ -118,8 +120,9 @@ def label(dice: random.Random, of: Prediction) -> Label:
 async def write(spool: Path, kind: Kind, records: Sequence[Contract]) -> None:
     """Put records into a spool of one log."""
     writer = await open_writer(spool, "worker-0")
-    for start in range(0, len(records), 500):
-        await asyncio.gather(*(writer.append(kind, encode(record)) for record in records[start : start + 500]))
+    for start in range(0, len(records), BATCH_RECORDS):
+        batch = records[start : start + BATCH_RECORDS]
+        await asyncio.gather(*(writer.append(kind, encode(record)) for record in batch))
     await writer.aclose()
 
 

@@ -29,7 +29,7 @@ from gateway.outputs import split_outputs
 from gateway.protocol.v2 import decode_infer
 from gateway.records import Fate, Origin, record_of
 from gateway.routing import route
-from gateway.worker import Worker, spare_the_collector
+from gateway.worker import Worker, make_worker, spare_the_collector
 from prediction_log.segment import Kind
 from prediction_log.writer import open_writer
 
@@ -46,7 +46,7 @@ async def main() -> None:
         write_registry(Path(folder) / "models", arguments.model)
         settings = Settings(registry=f"{folder}/models", state_dir=Path(folder) / "state", log_disk_reserve_bytes=0)
         log = await open_writer(settings.state_dir / "spool", "worker-0", disk_reserve_bytes=0)
-        worker = Worker(settings, "worker-0", log, system_clock())
+        worker = make_worker(settings, "worker-0", log, system_clock())
         await worker.models.start()
         spare_the_collector()
         shown = Table(title=f"{arguments.model}: CPU microseconds a request")
@@ -104,7 +104,7 @@ async def steps(worker: Worker, log: Any) -> dict[str, float]:
     fate = Fate(chosen, 1, [], Ran(outputs, features, 0, 0, BATCH), None, answered=True)
     record = record_of(call, fate, 1, Origin("w", "0"), 0)
     payload = encode(record)
-    answer = await worker.inference._gateway.answer(call)  # noqa: SLF001  likewise
+    answer = await worker.gateway.answer(call)
     return {
         "decode": spent(lambda: decode_infer(one.body)),
         "the call around it": spent(lambda: worker.inference._call(one)) - spent(lambda: decode_infer(one.body)),  # noqa: SLF001

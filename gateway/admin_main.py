@@ -6,8 +6,7 @@ record are out. Listens on loopback unless `admin_host` says otherwise: whoever 
 
 import asyncio
 import socket
-from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack
 from importlib.metadata import version
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from gateway.plan_control import Audit, PlanControl
 from gateway.plan_store.sqlite import SqlitePlanStore
 from gateway.plan_store.store import PlanStore
 from gateway.probe import probe_in_child
+from gateway.server import Server
 from gateway.version_check import VersionCheck
 from prediction_log.segment import Kind
 from prediction_log.writer import open_writer
@@ -44,7 +44,7 @@ async def serve_admin(settings: Settings, listener: socket.socket | None, stop: 
         registry = FolderRegistry(Path(settings.registry), settings.state_dir / "cache")
         audit = await _audit_to_log(settings, stack)
         parts = _parts(settings, store, registry, audit, clock)
-        server = _Server(_config(settings, parts))
+        server = Server(_config(settings, parts))
         stopping = asyncio.create_task(_stop_when(stop, server))
         stack.callback(stopping.cancel)
         await server.serve(sockets=None if listener is None else [listener])
@@ -106,15 +106,6 @@ def _config(settings: Settings, parts: AdminParts) -> uvicorn.Config:
     )
 
 
-class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers: the process decides when to stop."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave the signals to the process."""
-        yield
-
-
-async def _stop_when(stop: asyncio.Event, server: uvicorn.Server) -> None:
+async def _stop_when(stop: asyncio.Event, server: Server) -> None:
     await stop.wait()
     server.should_exit = True

@@ -209,9 +209,7 @@ class FastLane(HttpToolsProtocol):
         if target is None or self.expect_100_continue:
             self._take_the_slow_road()
             return
-        keep_alive = (
-            self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive() and not self.leaving
-        )
+        keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive() and not self.leaving
         earlier: Any = self.cycle
         cycle: Any = InferCycle(self, target, keep_alive=keep_alive)
         self.cycle = cycle

@@ -8,12 +8,11 @@ import asyncio
 import gc
 import os
 import socket
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import uvicorn
 
@@ -25,7 +24,6 @@ from gateway.answer import Gateway
 from gateway.batching import Batcher
 from gateway.clock import Clock, system_clock
 from gateway.endpoints import DataPlane
-from gateway.exposition import page
 from gateway.fast_lane import FastLane, Lane
 from gateway.http import Inference
 from gateway.last_good import LastGood
@@ -35,156 +33,132 @@ from gateway.plan_store.sqlite import SqlitePlanStore
 from gateway.plans import Models, every
 from gateway.recorder import Recorder
 from gateway.records import Origin
+from gateway.reporting import Report
+from gateway.server import Server
 from gateway.serving import Runner
 from gateway.sessions import Session, load_session
 from gateway.shadow import Shadows
-from gateway.worker_status import WorkerStatus, read_statuses, write_status
 from prediction_log.segment import Kind
 from prediction_log.writer import LogWriter, open_writer
 from registry_client.folder import FolderRegistry
+from registry_client.registry import FetchedVersion
 
 HEARTBEAT_SECONDS = 1.0
 SHADOW_DRAIN_SECONDS = 2.0
 SWEEP_SECONDS = 1.0
 SHADOW_NICENESS = 10
+NEVER_INLINE = -1.0
 GC_ALLOCATIONS = 50_000
 
 
-class Worker:
-    """The parts of one worker, and what they tell about themselves."""
+class Worker(NamedTuple):
+    """The parts of one worker that are run, drained or closed."""
 
-    def __init__(self, settings: Settings, slot: str, log: LogWriter | None, clock: Clock) -> None:
-        self._settings = settings
-        self._slot = slot
-        self._log = log
-        self._clock = clock
-        self._started_us = clock.now_us()
-        self._answering = ThreadPoolExecutor(settings.session_threads, thread_name_prefix="answers")
-        self._shadowing = ThreadPoolExecutor(1, thread_name_prefix="shadows", initializer=_step_back)
-        self._metrics_dir = settings.state_dir / "metrics"
-        self._workers_dir = settings.state_dir / "workers"
-        self.meter = Meter(metrics.load(self._metrics_dir, slot))
-        origin = Origin(f"{slot}/{os.getpid()}", version("pointsman"))
-        self.recorder = Recorder(log, self.meter, clock, origin)
-        self.shadows = Shadows(
-            self.recorder,
-            clock,
-            in_flight_max=settings.shadow_queue_max,
-            timeout_ms=settings.request_timeout_ms,
-        )
-        self.store = SqlitePlanStore(settings.state_dir / "plans.sqlite")
-        registry = FolderRegistry(Path(settings.registry), settings.state_dir / "cache")
-        loaded = Loaded(registry, self._load, self._runner)
-        self.models = Models(
-            registry,
-            self.store,
-            loaded,
-            LastGood(settings.state_dir / "last_good"),
-            self._audit,
-            clock,
-            self.report,
-        )
-        gateway = Gateway(self.models.serving, self.recorder, self.shadows, clock)
-        self.inference = Inference(
-            gateway, self.meter, clock, timeout_ms=settings.request_timeout_ms, rows_max=settings.batch_rows_max
-        )
-        self.data_plane = DataPlane(
-            self.inference,
-            self.models,
-            log,
-            self.meter,
-            self._metrics_page,
-            clock.now_us,
-            body_bytes_max=settings.body_bytes_max,
-        )
-
-    def report(self) -> None:
-        """Write down what this worker has applied and loaded, for the admin API and the supervisor."""
-        servings = self.models.servings
-        status = WorkerStatus(
-            slot=self._slot,
-            pid=os.getpid(),
-            started_us=self._started_us,
-            applied={model: serving.points.plan.revision for model, serving in servings.items()},
-            loaded={model: tuple(serving.runners) for model, serving in servings.items()},
-            errors=dict(self.models.errors),
-            at_us=self._clock.now_us(),
-        )
-        write_status(self._workers_dir, status)
-
-    async def heartbeat(self) -> None:
-        """Show that the event loop turns."""
-        self.report()
-
-    async def flush_metrics(self) -> None:
-        """Write the counts where every worker's metrics page finds them."""
-        self._save_metrics()
+    models: Models
+    gateway: Gateway
+    inference: Inference
+    shadows: Shadows
+    data_plane: DataPlane
+    store: SqlitePlanStore
+    meter: Meter
+    report: Report
+    pools: "Pools"
 
     def close(self) -> None:
-        """Write the last counts, leave the host's list, and let the threads go."""
-        self._save_metrics()
-        (self._workers_dir / f"{self._slot}.json").unlink(missing_ok=True)
-        self._answering.shutdown(wait=False, cancel_futures=True)
-        self._shadowing.shutdown(wait=False, cancel_futures=True)
+        """Write the last counts and let the threads go."""
+        self.report.leave(self.models)
+        self.pools.close()
 
-    def _metrics_page(self) -> bytes:
-        self._save_metrics()
-        return page(self._metrics_dir, [status.slot for status in read_statuses(self._workers_dir)])
 
-    def _save_metrics(self) -> None:
-        servings = self.models.servings
-        self._metrics_dir.mkdir(parents=True, exist_ok=True)
-        gauges = metrics.Gauges(
-            revisions={model: serving.points.plan.revision for model, serving in servings.items()},
-            loaded={model: len(serving.runners) for model, serving in servings.items()},
-            log_bytes=self._log.bytes if self._log else 0,
-            log_writable=self._log is not None and self._log.available,
-        )
-        metrics.save(self._metrics_dir, self._slot, self.meter.snapshot(gauges))
+class Pools(NamedTuple):
+    """The threads in which long runs happen, and those of the shadows, which run only where nobody else wants the core."""
 
-    async def _load(self, fetched: Any) -> Session:
-        return await load_session(fetched, threads=self._settings.session_threads)
+    answers: ThreadPoolExecutor
+    shadows: ThreadPoolExecutor
 
-    def _runner(self, session: Session) -> Runner:
-        fetched = session.fetched
-        return Runner(
-            f"version {fetched.version} of {fetched.model!r}",
-            session,
-            self._batcher(session, self._answering, self._settings.inline_run_us_max),
-            self._batcher(session, self._shadowing, -1.0),
-        )
+    def close(self) -> None:
+        """Let the threads go; what they still run is nobody's any more."""
+        self.answers.shutdown(wait=False, cancel_futures=True)
+        self.shadows.shutdown(wait=False, cancel_futures=True)
 
-    def _batcher(self, session: Session, executor: ThreadPoolExecutor, inline_us_max: float) -> Batcher:
+
+def make_worker(settings: Settings, slot: str, log: LogWriter | None, clock: Clock) -> Worker:
+    """Make every part and hand it what it needs."""
+    meter = Meter(metrics.load(settings.state_dir / "metrics", slot))
+    report = Report(settings.state_dir, slot, log, meter, clock)
+    recorder = Recorder(log, meter, clock, Origin(f"{slot}/{os.getpid()}", version("pointsman")))
+    pools = Pools(
+        ThreadPoolExecutor(settings.session_threads, thread_name_prefix="answers"),
+        ThreadPoolExecutor(1, thread_name_prefix="shadows", initializer=_step_back),
+    )
+    store = SqlitePlanStore(settings.state_dir / "plans.sqlite")
+    models = _make_models(settings, store, log, clock, pools, report)
+    shadows = Shadows(recorder, clock, in_flight_max=settings.shadow_queue_max, timeout_ms=settings.request_timeout_ms)
+    gateway = Gateway(models.serving, recorder, shadows, clock)
+    inference = Inference(
+        gateway, meter, clock, timeout_ms=settings.request_timeout_ms, rows_max=settings.batch_rows_max
+    )
+    data_plane = DataPlane(
+        inference,
+        models,
+        log,
+        meter,
+        lambda: report.page(models),
+        clock.now_us,
+        body_bytes_max=settings.body_bytes_max,
+    )
+    return Worker(models, gateway, inference, shadows, data_plane, store, meter, report, pools)
+
+
+def _make_models(
+    settings: Settings,
+    store: SqlitePlanStore,
+    log: LogWriter | None,
+    clock: Clock,
+    pools: Pools,
+    report: Report,
+) -> Models:
+    async def load(fetched: FetchedVersion) -> Session:
+        return await load_session(fetched, threads=settings.session_threads)
+
+    async def audit(change: Change) -> None:
+        if log is not None:
+            await log.append(Kind.AUDIT, encode(change))
+
+    registry = FolderRegistry(Path(settings.registry), settings.state_dir / "cache")
+    loaded = Loaded(registry, load, lambda session: _runner(session, settings, clock, pools))
+    last_good = LastGood(settings.state_dir / "last_good")
+    models = Models(registry, store, loaded, last_good, audit, clock, lambda: report.tell(models))
+    return models
+
+
+def _runner(session: Session, settings: Settings, clock: Clock, pools: Pools) -> Runner:
+    def batcher(pool: ThreadPoolExecutor, inline_us_max: float) -> Batcher:
         return Batcher(
             session,
-            executor,
-            self._clock,
-            rows_max=self._settings.batch_rows_max,
-            queue_max=self._settings.queue_requests_max,
+            pool,
+            clock,
+            rows_max=settings.batch_rows_max,
+            queue_max=settings.queue_requests_max,
             inline_us_max=inline_us_max,
         )
 
-    async def _audit(self, change: Change) -> None:
-        if self._log is not None:
-            await self._log.append(Kind.AUDIT, encode(change))
-
-
-class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers: the process decides when to stop."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave the signals to the process."""
-        yield
+    fetched = session.fetched
+    return Runner(
+        f"version {fetched.version} of {fetched.model!r}",
+        session,
+        batcher(pools.answers, settings.inline_run_us_max),
+        batcher(pools.shadows, NEVER_INLINE),
+    )
 
 
 async def serve_worker(settings: Settings, slot: str, listener: socket.socket, stop: asyncio.Event) -> None:
     """Serve until `stop` is set, then drain: not ready, no new connections, finish, flush, close."""
     clock = system_clock()
     log = await _open_log(settings, slot)
-    worker = Worker(settings, slot, log, clock)
+    worker = make_worker(settings, slot, log, clock)
     lane = Lane(worker.inference.infer, worker.inference.refuse, settings.body_bytes_max)
-    server = _Server(_uvicorn_config(settings, worker, lane))
+    server = Server(_uvicorn_config(settings, worker, lane))
     async with AsyncExitStack() as stack:
         stack.callback(worker.close)
         if log is not None:
@@ -233,12 +207,18 @@ def _uvicorn_config(settings: Settings, worker: Worker, lane: Lane) -> uvicorn.C
 async def _ticks(settings: Settings, worker: Worker, lane: Lane) -> None:
     """Everything that happens beside answering, for as long as the worker lives."""
 
+    async def heartbeat() -> None:
+        worker.report.tell(worker.models)
+
+    async def save_counts() -> None:
+        worker.report.save_counts(worker.models)
+
     async def sweep() -> None:
         lane.sweep(asyncio.get_running_loop().time())
 
     async with asyncio.TaskGroup() as group:
-        group.create_task(every(HEARTBEAT_SECONDS, worker.heartbeat, "heartbeat"))
-        group.create_task(every(metrics.FLUSH_SECONDS, worker.flush_metrics, "metrics"))
+        group.create_task(every(HEARTBEAT_SECONDS, heartbeat, "heartbeat"))
+        group.create_task(every(metrics.FLUSH_SECONDS, save_counts, "metrics"))
         group.create_task(every(SWEEP_SECONDS, sweep, "idle connections"))
         await worker.models.start()
         spare_the_collector()

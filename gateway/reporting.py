@@ -1,0 +1,65 @@
+"""What a worker tells about itself: its state for the admin API and the supervisor, its counts for the metrics page.
+
+Enters: the models and the counts of a worker. Leaves: two files a slot, replaced in one step each. Never counts and never
+applies anything.
+"""
+
+import os
+from pathlib import Path
+
+from gateway import metrics
+from gateway.clock import Clock
+from gateway.exposition import page
+from gateway.metrics import Meter
+from gateway.plans import Models
+from gateway.worker_status import WorkerStatus, read_statuses, write_status
+from prediction_log.writer import LogWriter
+
+
+class Report:
+    """The voice of one slot."""
+
+    def __init__(self, state_dir: Path, slot: str, log: LogWriter | None, meter: Meter, clock: Clock) -> None:
+        self._workers = state_dir / "workers"
+        self._metrics = state_dir / "metrics"
+        self._slot = slot
+        self._log = log
+        self._meter = meter
+        self._clock = clock
+        self._started_us = clock.now_us()
+
+    def tell(self, models: Models) -> None:
+        """Write down what is applied and loaded, and that the event loop turns."""
+        servings = models.servings
+        status = WorkerStatus(
+            slot=self._slot,
+            pid=os.getpid(),
+            started_us=self._started_us,
+            applied={model: serving.points.plan.revision for model, serving in servings.items()},
+            loaded={model: tuple(serving.runners) for model, serving in servings.items()},
+            errors=dict(models.errors),
+            at_us=self._clock.now_us(),
+        )
+        write_status(self._workers, status)
+
+    def save_counts(self, models: Models) -> None:
+        """Write the counts where every worker's metrics page finds them."""
+        servings = models.servings
+        self._metrics.mkdir(parents=True, exist_ok=True)
+        gauges = metrics.Gauges(
+            revisions={model: serving.points.plan.revision for model, serving in servings.items()},
+            loaded={model: len(serving.runners) for model, serving in servings.items()},
+            log_bytes=self._log.bytes if self._log else 0,
+            log_writable=self._log is not None and self._log.available,
+        )
+        metrics.save(self._metrics, self._slot, self._meter.snapshot(gauges))
+
+    def page(self, models: Models) -> bytes:
+        """The metrics page of all living workers of the host."""
+        self.save_counts(models)
+        return page(self._metrics, [status.slot for status in read_statuses(self._workers)])
+
+    def leave(self, models: Models) -> None:
+        """Write the last counts, and leave the host's list."""
+        self.save_counts(models)
+        (self._workers / f"{self._slot}.json").unlink(missing_ok=True)
