@@ -117,7 +117,12 @@ def test_a_zoo_of_paths_and_headers_is_refused_in_the_one_error_shape(echo):
     cases = [
         ("/v2/models/nope/infer", {}, 404, "Request for unknown model: 'nope' is not found; GET /v2/models lists them"),
         ("/v2/models/..%2f..%2fetc/infer", {}, 404, "Request for unknown model: '../../etc' is not found"),
-        ("/v2/models/echo/versions/99/infer", {}, 404, "model 'echo' has no version or alias '99': there are 1, 2, champion, other"),
+        (
+            "/v2/models/echo/versions/99/infer",
+            {},
+            404,
+            "model 'echo' has no version or alias '99': there are 1, 2, champion, other",
+        ),
         ("/v2/models/echo/infer", {"content-encoding": "gzip"}, 400, "content-encoding 'gzip' is not undone here"),
         ("/v2/models/echo/infer", {"inference-header-content-length": "10"}, 400, "binary tensors"),
     ]

@@ -156,6 +156,7 @@ def test_reading_the_whole_log_again_counts_nothing_again(world, tmp_path, refer
         ("early", "out_of_range"),
         ("late", "out_of_range"),
         ("rows", "out_of_range"),
+        ("more rows than bytes", "out_of_range"),
         ("id", "out_of_range"),
     ],
 )
@@ -165,6 +166,7 @@ def test_a_record_that_cannot_be_counted_is_tallied_and_stops_nothing(world, tmp
         "early": world.make_prediction(world.uuid7(1, 1), event_us=-1),
         "late": world.make_prediction(world.uuid7(1, 1), event_us=2**70),
         "rows": world.make_prediction(world.uuid7(1, 1), rows=10**12),
+        "more rows than bytes": world.make_prediction(world.uuid7(1, 1), rows=60_000),
         "id": world.make_prediction("i" * 1000),
     }
     good = as_payloads(world, [world.make_prediction(world.uuid7(1, 2)), world.make_label(world.uuid7(1, 2), 1)])

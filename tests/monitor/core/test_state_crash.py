@@ -7,7 +7,7 @@ from unittest.mock import patch
 import pytest
 
 from contracts.errors import RegistryUnavailable, StoreUnavailable
-from monitor import consume, summary_store
+from monitor import consume, state, summary_store
 from monitor.catalogue import Catalogue
 from monitor.queries import open_reader
 from monitor.state import FILE_NAME, counted, open_state
@@ -162,6 +162,42 @@ def test_while_the_registry_is_away_nothing_is_counted_before_it_is_known_how(wo
 
     references = {("m", version): reference for version in "12"}
     assert world.read_counts(path) == world.oracle(history[:-2], references)
+
+
+def test_two_monitors_on_one_state_count_nothing_twice(world, tmp_path, history):
+    path, references = (
+        tmp_path / FILE_NAME,
+        {("m", version): world.make_reference("binary", version) for version in "12"},
+    )
+    entries = [entry for entry in history if entry]
+    pair = [world.make_consumer(path, entries, world.make_catalogue(references), records_max=5) for _ in range(2)]
+    refused = []
+    for _ in range(12):
+        for consumer in pair:
+            try:
+                consumer.tick(world.T0)
+            except StoreUnavailable as error:
+                refused.append(str(error))
+    for consumer in pair:
+        consumer.close()
+
+    assert refused
+    assert all("another monitor" in reason for reason in refused)
+    assert world.read_counts(path) == world.oracle(entries, references)
+
+
+def test_findings_are_kept_up_to_a_bound(world, tmp_path):
+    path = tmp_path / FILE_NAME
+    consumer = world.make_consumer(path, [], world.make_catalogue({}))
+    consumer.tick(world.T0)
+    consumer._opened.reader.findings = [{"n": n} for n in range(20)]
+    with patch.object(state, "FINDINGS_MAX", 7):
+        consumer.tick(world.T0)
+    consumer.close()
+
+    reader = open_reader(path)
+    assert len(reader.findings()) == 7
+    reader.close()
 
 
 def test_a_state_of_another_format_is_refused_with_what_to_do(tmp_path):

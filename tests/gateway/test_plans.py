@@ -1,0 +1,300 @@
+"""How a worker follows plans: real store, real registry, real sessions; a step of time is a call of a tick."""
+
+import asyncio
+import json
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from msgspec.structs import replace
+
+from contracts.errors import NotFound, NotReady
+from contracts.plan import Change, VersionRef
+from gateway import shifts
+from gateway.batching import Batcher
+from gateway.clock import Clock
+from gateway.last_good import LastGood
+from gateway.loading import Loaded
+from gateway.plan_store.sqlite import SqlitePlanStore
+from gateway.plans import Models
+from gateway.serving import Runner
+from gateway.sessions import load_session
+from registry_client.folder import FolderRegistry
+
+CLOCK = Clock(now_us=lambda: 1_000_000, mono_ns=lambda: 0, new_id=lambda: "salt")
+
+
+class Host:
+    """One host: a registry folder, a store, and as many workers as are made, one after the other."""
+
+    def __init__(self, tmp_path, graphs):
+        self.path, self.graphs = tmp_path, graphs
+        self.folder = tmp_path / "models" / "m"
+        self.pool = ThreadPoolExecutor(1)
+        self.audited = []
+        for version in "123":
+            self.put(version)
+
+    def put(self, version, content=None):
+        (self.folder / version).mkdir(parents=True, exist_ok=True)
+        model = content or self.graphs.mlp(bias=float(version)).SerializeToString()
+        (self.folder / version / "model.onnx").write_bytes(model)
+
+    def alias(self, **aliases):
+        (self.folder / "aliases.json").write_text(json.dumps(aliases))
+
+    def store(self):
+        return SqlitePlanStore(self.path / "plans.sqlite")
+
+    def worker(self):
+        async def audit(change):
+            self.audited.append(change)
+
+        def runner(session):
+            queue = Batcher(session, self.pool, CLOCK, rows_max=8, queue_max=8, inline_us_max=1e6)
+            return Runner(session.fetched.version, session, queue, queue)
+
+        registry = FolderRegistry(self.path / "models", self.path / "cache")
+        loaded = Loaded(registry, load_session, runner)
+        return Models(registry, self.store(), loaded, LastGood(self.path / "last_good"), audit, CLOCK, lambda: None)
+
+    async def shift(self, verb, who="operator"):
+        """What a person does by the admin API."""
+        store = self.store()
+        plan = await store.read("m")
+        after = verb(plan)
+        await store.write(
+            Change(model="m", revision=after.revision, at_us=1, who=who, verb="v", reason="", before=plan, after=after)
+        )
+        await store.aclose()
+
+    async def ref(self, version):
+        fetched = await FolderRegistry(self.path / "models", self.path / "cache").fetch("m", version)
+        return VersionRef(version=version, digest=fetched.digest)
+
+
+@pytest.fixture
+def host(tmp_path, graphs):
+    made = Host(tmp_path, graphs)
+    yield made
+    made.pool.shutdown()
+
+
+async def settled(models):
+    """One plan tick, and what it set off."""
+    await models.plan_tick()
+    while models._following:
+        await asyncio.wait(list(models._following.values()))
+
+
+async def looked(models):
+    """One registry tick, and what it set off."""
+    await models.registry_tick()
+    while models._following:
+        await asyncio.wait(list(models._following.values()))
+
+
+def state(models):
+    serving = models.servings["m"]
+    return (
+        serving.points.plan.revision,
+        serving.points.plan.champion.version,
+        sorted(r.version for r in serving.runners),
+    )
+
+
+def test_the_first_plan_is_the_alias_champion_else_the_newest_version(host):
+    async def run():
+        models = host.worker()
+        await models.start()
+        return state(models)
+
+    assert asyncio.run(run()) == (1, "3", ["3"])
+    assert [change.verb for change in host.audited] == ["start"]
+
+
+def test_two_workers_that_start_at_once_share_one_first_plan(host):
+    host.alias(champion="2")
+
+    async def run():
+        workers = [host.worker() for _ in range(4)]
+        await asyncio.gather(*(models.start() for models in workers))
+        return [models.servings["m"].points.plan for models in workers]
+
+    plans = asyncio.run(run())
+
+    assert plans == [plans[0]] * 4
+    assert (plans[0].revision, plans[0].champion.version) == (1, "2")
+    assert len(host.audited) == 1
+
+
+def test_the_champion_follows_its_alias_until_somebody_shifts_traffic(host):
+    host.alias(champion="1")
+
+    async def run():
+        models = host.worker()
+        await models.start()
+        seen = [state(models)[:2]]
+        host.alias(champion="2")
+        await looked(models)
+        seen.append(state(models)[:2])
+        await host.shift(lambda plan: shifts.rollback(plan))
+        await settled(models)
+        seen.append(state(models)[:2])
+        host.alias(champion="3")
+        await looked(models)
+        seen.append(state(models)[:2])
+        return seen
+
+    assert asyncio.run(run()) == [(1, "1"), (2, "2"), (3, "1"), (3, "1")]
+
+
+def test_a_shift_loads_what_it_names_and_lets_go_of_what_nobody_wants(host):
+    host.alias(champion="1")
+
+    async def whole():
+        models = host.worker()
+        await models.start()
+        two = await host.ref("2")
+        await host.shift(lambda plan: shifts.canary(plan, two, 0.1))
+        await settled(models)
+        first = state(models)
+        await host.shift(lambda plan: shifts.remove(plan, "canary-2"))
+        await settled(models)
+        return first, state(models)
+
+    assert asyncio.run(whole()) == ((2, "1", ["1", "2"]), (3, "1", ["1"]))
+
+
+def test_a_plan_whose_version_cannot_be_loaded_leaves_the_old_one_serving(host):
+    host.alias(champion="1")
+
+    async def run():
+        models = host.worker()
+        await models.start()
+        gone = VersionRef(version="2", digest="0" * 64)
+        await host.shift(lambda plan: shifts.canary(plan, gone, 0.5))
+        await settled(models)
+        broken = state(models), models.errors["m"]
+        await host.shift(lambda plan: shifts.remove(plan, "canary-2"))
+        await settled(models)
+        return broken, state(models), dict(models.errors)
+
+    (kept, reason), after, errors = asyncio.run(run())
+
+    assert kept == (1, "1", ["1"])
+    assert "0000" in reason
+    assert after == (3, "1", ["1"])
+    assert errors == {}
+
+
+def test_a_worker_that_starts_serves_its_champion_though_a_challenger_cannot_be_loaded(host):
+    host.alias(champion="1")
+
+    async def run():
+        first = host.worker()
+        await first.start()
+        gone = VersionRef(version="2", digest="0" * 64)
+        await host.shift(lambda plan: shifts.canary(plan, gone, 0.5))
+        second = host.worker()
+        await second.start()
+        serving = second.serving("m")
+        canary = serving.points.named["canary-2"]
+        with pytest.raises(NotReady, match="version '2' of 'm' is not at ready state in this worker"):
+            serving.runner(canary)
+        return state(second), second.errors["m"], second.not_ready()
+
+    applied, reason, not_ready = asyncio.run(run())
+
+    assert applied == (2, "1", ["1"])
+    assert reason == "revision 2 is applied without versions ['2'], which cannot be loaded"
+    assert not_ready is None
+
+
+def test_without_a_store_and_without_a_registry_the_last_good_plan_serves(host):
+    host.alias(champion="1")
+
+    async def run():
+        first = host.worker()
+        await first.start()
+        two = await host.ref("2")
+        await host.shift(lambda plan: shifts.switch(plan, two))
+        await settled(first)
+        shutil.rmtree(host.path / "models")
+        for path in host.path.glob("plans.sqlite*"):
+            path.unlink()
+        (host.path / "plans.sqlite").mkdir()
+        second = host.worker()
+        await second.start()
+        return state(second)
+
+    assert asyncio.run(run()) == (2, "2", ["1", "2"])
+
+
+def test_an_older_plan_out_of_the_store_is_refused(host):
+    host.alias(champion="1")
+
+    async def run():
+        models = host.worker()
+        await models.start()
+        two = await host.ref("2")
+        await host.shift(lambda plan: shifts.switch(plan, two))
+        await settled(models)
+        old = replace(models.servings["m"].points.plan, revision=1)
+        for path in host.path.glob("plans.sqlite*"):
+            path.unlink()
+        models._store, models._generation = host.store(), None
+        await models._store.write(
+            Change(model="m", revision=1, at_us=1, who="x", verb="v", reason="", before=None, after=old)
+        )
+        await settled(models)
+        return state(models)[:2], models.errors["m"]
+
+    kept, reason = asyncio.run(run())
+
+    assert kept == (2, "2")
+    assert "the plan store holds revision 1 of 'm', older than the applied 2" in reason
+
+
+def test_an_alias_that_cannot_be_served_is_no_reason_not_to_serve_the_others(host):
+    host.put("4", b"no model")
+    host.alias(champion="1", broken="4", stable="2", lost="99")
+
+    async def run():
+        models = host.worker()
+        await models.start()
+        serving = models.serving("m")
+        assert serving.pinned("stable").ref.version == "2"
+        assert serving.pinned("1").ref.version == "1"
+        for name in ("broken", "4", "lost", "3"):
+            with pytest.raises(NotReady, match=f"version '{name}' of 'm' is not at ready state"):
+                serving.pinned(name)
+        with pytest.raises(NotFound, match="model 'm' has no version or alias 'nope': there are 1, 2, 3, 4, "):
+            serving.pinned("nope")
+        with pytest.raises(NotFound, match="Request for unknown model: 'other' is not found"):
+            models.serving("other")
+        return [(row["version"], row["state"]) for row in models.index()]
+
+    rows = asyncio.run(run())
+
+    assert rows == [("1", "READY"), ("2", "READY"), ("3", "UNAVAILABLE"), ("4", "UNAVAILABLE")]
+
+
+def test_a_model_whose_champion_cannot_be_loaded_says_why_and_is_tried_again(host):
+    host.put("3", b"no model")
+
+    async def run():
+        models = host.worker()
+        await models.start()
+        with pytest.raises(NotReady) as caught:
+            models.serving("m")
+        reason = str(caught.value)
+        host.put("3")
+        await asyncio.sleep(0)
+        await looked(models)
+        return reason, state(models)
+
+    reason, served = asyncio.run(run())
+
+    assert reason.startswith("model 'm' is not at ready state: ")
+    assert served == (1, "3", ["3"])
