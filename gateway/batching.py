@@ -75,6 +75,7 @@ class Batcher:
         self._waiting: deque[_Waiting] = deque()
         self._busy = False
         self._overruns = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def waiting(self) -> int:
@@ -87,7 +88,10 @@ class Batcher:
         The future raises `DeadlineExceeded` where the time ran out in the queue, `ModelFailed` where the model did.
         """
         check_queue(len(self._waiting), self._queue_max, self._label)
-        loop = asyncio.get_running_loop()
+        loop = self._loop
+        if loop is None:
+            # asked once: before Python 3.12 each asking costs a system call
+            loop = self._loop = asyncio.get_running_loop()
         future: asyncio.Future[Ran] = loop.create_future()
         self._waiting.append(_Waiting(fitted, future, self._mono_ns(), deadline_ns))
         if not self._busy:
