@@ -42,6 +42,8 @@ FAILURES: Final = (ReplayFailed, SystemFailed)
 
 REQUEST: Final = "request.json"
 """In the state directory: one request as the replay sends it, to try with curl."""
+REPORT: Final = "report.html"
+"""In the state directory: the report as it was at the end."""
 
 
 class Options(NamedTuple):
@@ -80,7 +82,8 @@ async def _serve(
     addresses = free_addresses()
     async with AsyncExitStack() as stack:
         monitor = httpx.AsyncClient(base_url=addresses.monitor, timeout=MONITOR_SECONDS_MAX)
-        watch = Watch(await stack.enter_async_context(monitor))
+        asking = await stack.enter_async_context(monitor)
+        watch = Watch(asking)
         with view.working("pointsman up: starting gateway, admin API and monitor"):
             await stack.enter_async_context(running_system(options.registry, options.state_dir, addresses))
         view.say(f"replaying {len(journey.flights):,} flights of April to December through {addresses.gateway}")
@@ -109,6 +112,9 @@ async def _serve(
             total_seconds=time.perf_counter() - started,
         )
         view.say(closing_table(result))
+        page = await asking.get("/report", params={"model": MODEL})
+        await asyncio.to_thread((options.state_dir / REPORT).write_bytes, page.raise_for_status().content)
+        view.say(f"the report, as a file to open when all this has stopped: {options.state_dir / REPORT}")
         finished(result)
         if options.keep:
             view.say(f"still serving at {addresses.gateway}, traffic at {addresses.admin}; Ctrl-C drains and ends it")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -94,7 +95,8 @@ def test_labels_came_late_corrected_and_twice_and_never_for_cancelled_flights(de
 
 def test_it_says_what_it_does_without_a_terminal(demo):
     _, result, said = demo
-    for words in ("training version 1", "pointsman up", "2013-12", "stand up to the recount", result["report"]):
+    assert re.search(r"^201[34]-\d\d-\d\d  [\d,]+ predictions", said, re.MULTILINE), "event time went on"
+    for words in ("training version 1", "pointsman up", "stand up to the recount", result["report"]):
         assert words in said
 
 
