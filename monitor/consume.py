@@ -19,8 +19,9 @@ import msgspec
 
 from monitor.catalogue import Catalogue
 from monitor.intake import Fresh, fresh
+from monitor.record_type import RecordDecoder
 from monitor.state import Changes, Connect, Progress, State, open_state
-from monitor.step import Step, Times, step
+from monitor.step import Sources, Step, Times, step
 from prediction_log.reader import Position, SpoolReader
 
 EXPIRE_TICKS: Final = 64
@@ -68,6 +69,7 @@ class Consumer:
         self._records_max = records_max
         self._horizon_us = int(horizon_days * DAY_US)
         self._connect = connect
+        self._decoder = RecordDecoder()
         self._opened: _Opened | None = None
 
     def tick(self, now_us: int) -> Tick:
@@ -101,7 +103,8 @@ class Consumer:
         if not entries and not moved and not reader.findings and caught_up == state.progress.caught_up:
             return Tick(0, 0, 0, 0, caught_up)
         new = fresh(entries, state.seen)
-        made = step(state, self._catalogue, new.entries, now_us, self._horizon_us)
+        sources = Sources(state, self._catalogue, self._decoder)
+        made = step(sources, new.entries, now_us, self._horizon_us)
         progress = _progress(state.progress, made.times, now_us, caught_up=caught_up)
         state.save(self._changes(reader, new, made, progress, moved))
         saved.update(moved)

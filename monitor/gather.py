@@ -13,12 +13,12 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from contracts.prediction import Prediction
 from monitor.columns import Floats, Ints, bin_values, parse_numbers
 from monitor.generation import Features, Generation
 from monitor.intake import Batch
 from monitor.layout import STATUSES
 from monitor.outputs import predicted_of
+from monitor.record_type import Record, field_of
 
 Masks = npt.NDArray[np.uint64]
 Tally = Counter[tuple[str, str]]
@@ -57,7 +57,7 @@ class Parted(NamedTuple):
 
 def gather(generation: Generation, batch: Batch, tally: Tally) -> Parted:
     """These records as arrays; what is odd about scored ones goes into `tally`."""
-    failed = [record.status != "ok" for record in batch.predictions]
+    failed = [record.status != "ok" for record in batch.records]
     if not any(failed):
         return Parted(_gathered(generation, batch, tally), _gathered(generation, Batch([], [], []), tally))
     scored = [not status for status in failed]
@@ -77,7 +77,7 @@ def concatenated(parts: Sequence[Gathered]) -> Gathered:
 
 
 def _gathered(generation: Generation, batch: Batch, tally: Tally) -> Gathered:
-    records = batch.predictions
+    records = batch.records
     rows = [record.rows for record in records]
     total = sum(rows)
     columns = _columns(generation.features, records, rows, tally)
@@ -98,21 +98,22 @@ def _gathered(generation: Generation, batch: Batch, tally: Tally) -> Gathered:
     )
 
 
-def _columns(features: Features, records: Sequence[Prediction], rows: Sequence[int], tally: Tally) -> list[list[Any]]:
+def _columns(features: Features, records: Sequence[Record], rows: Sequence[int], tally: Tally) -> list[list[Any]]:
     """One column a name, one value a row."""
     given = [record.features for record in records]
     if features.take is not None and set(rows) == {1}:
         try:
             return [[value for (value,) in column] for column in zip(*map(features.take, given), strict=True)]
-        except (KeyError, ValueError):
+        except (TypeError, ValueError):
             pass  # some record is odd: look at each
     return [_column(given, rows, name, tally) for name in features.names]
 
 
-def _column(features: Sequence[dict[str, list[Any]]], rows: Sequence[int], name: str, tally: Tally) -> list[Any]:
+def _column(features: Sequence[Any], rows: Sequence[int], name: str, tally: Tally) -> list[Any]:
     column: list[Any] = []
+    field = field_of(name)
     for given, count in zip(features, rows, strict=True):
-        values = given.get(name)
+        values = getattr(given, field)
         if values is None:
             tally["feature_absent", name] += count
         elif len(values) != count:
@@ -147,7 +148,7 @@ def _masks(generation: Generation, columns: Sequence[list[Any]], rows: int) -> M
     return masks
 
 
-def _values(generation: Generation, records: Sequence[Prediction], rows: Sequence[int], tally: Tally) -> Floats:
+def _values(generation: Generation, records: Sequence[Record], rows: Sequence[int], tally: Tally) -> Floats:
     task = generation.task
     if task is None or not records:
         return np.full((sum(rows), generation.values), np.nan)

@@ -7,7 +7,7 @@ reads a registry itself.
 
 from collections.abc import Callable, Sequence
 from hashlib import sha256
-from operator import itemgetter
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import msgspec
@@ -22,6 +22,7 @@ from monitor.binning import category_of
 from monitor.columns import CategoricalColumn, Column, Ints, NumericColumn, bin_numbers, column_of
 from monitor.layout import Layout, layout_of
 from monitor.panes import ALL, SLICES_MAX
+from monitor.record_type import field_of
 from monitor.truth import TruthTable, truth_table
 
 
@@ -36,14 +37,14 @@ class Definition(Contract, frozen=True, kw_only=True):
 class Features(NamedTuple):
     """What is read of a record's features: `names`, of which the first `len(numeric)` are counted as numbers, then
     `len(categorical)` as categories; the rest only slice. `starts` is where each counted feature's cells begin. `take`
-    takes all of them from one record's features at once; null where there are fewer than two.
+    takes all of them from one record's features at once; null where there are fewer than two, for then it gives no tuple.
     """
 
     names: tuple[str, ...]
     starts: Ints
     numeric: tuple[NumericColumn, ...]
     categorical: tuple[CategoricalColumn, ...]
-    take: Callable[[dict[str, list[Any]]], tuple[list[Any], ...]] | None
+    take: Callable[[Any], tuple[list[Any] | None, ...]] | None
 
 
 class Cut(NamedTuple):
@@ -141,7 +142,7 @@ def _features(reference: Reference | None, layout: Layout, sliced: Sequence[str]
     counted = (*numeric, *categorical)
     names = tuple(dict.fromkeys((*counted, *sliced)))
     starts = np.array([layout.sections[f"feature:{name}"].start for name in counted], np.int64)
-    take: Any = itemgetter(*names) if len(names) > 1 else None
+    take: Any = attrgetter(*map(field_of, names)) if len(names) > 1 else None
     return Features(names, starts, tuple(numeric.values()), tuple(categorical.values()), take)
 
 

@@ -43,7 +43,7 @@ def _taken(task: Task, outputs: Sequence[Output | None], rows: Sequence[int]) ->
     width = len(data[0]) // rows[0]
     if list(map(len, data)) != [count * width for count in rows] or not _fits(task, width):
         return None
-    if any(output is None or output.shape[0] != count for output, count in zip(outputs, rows, strict=True)):
+    if [output.shape[0] for output in outputs if output is not None] != list(rows):
         return None
     numbers, wrong = parse_numbers(list(chain.from_iterable(data)))
     table = numbers.reshape(-1, width)

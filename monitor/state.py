@@ -28,6 +28,8 @@ FORMAT: Final = 1
 GENERATIONS_KEPT: Final = 512
 """Generations at hand without reading the file; when full, all are read again."""
 BUSY_SECONDS: Final = 30.0
+FINDINGS_MAX: Final = 10_000
+"""Findings that are kept; a log that is damaged further is damaged enough."""
 
 _SCHEMA: Final = (
     "CREATE TABLE progress (one INTEGER PRIMARY KEY CHECK (one = 1), content BLOB)",
@@ -144,10 +146,13 @@ class State:
         return join_store.read_known(self._connection, labels, records, self.progress.expired)
 
     def save(self, changes: Changes) -> None:
-        """Save everything in one transaction. Raises sqlite3.Error where it cannot: then nothing was saved."""
+        """Save everything in one transaction. Raises sqlite3.Error where it cannot, and StoreUnavailable where another
+        monitor wrote in between: then nothing was saved.
+        """
         connection = self._connection
         connection.execute("BEGIN IMMEDIATE")
         try:
+            self._check_owner()
             progress = self._write(changes)
             connection.execute("COMMIT")
         except BaseException:
@@ -174,14 +179,26 @@ class State:
             greatest = max((key for key in (progress.expired, expired) if key is not None), default=None)
             progress = msgspec.structs.replace(progress, expired=greatest, swept_tick=progress.tick)
             counters.update({(name, model, "", reason): amount for (name, model, reason), amount in tally.items()})
-        findings = [(finding,) for finding in changes.findings]
-        connection.executemany("INSERT OR IGNORE INTO finding VALUES (?)", findings)
+        self._write_findings(changes.findings)
         self._write_counters(counters)
         ticks, cells = summary_store.recent_size(connection)
         if ticks >= summary_store.SETTLE_TICKS_MAX or cells >= summary_store.SETTLE_CELLS_MAX:
             summary_store.settle(connection, pane_of(progress.watermark_us))
         connection.execute("INSERT OR REPLACE INTO progress VALUES (1, ?)", (msgspec.json.encode(progress),))
         return progress
+
+    def _check_owner(self) -> None:
+        """Two monitors on one state would count twice: the one that comes second has to read what the first one saved."""
+        content = self._connection.execute("SELECT content FROM progress").fetchone()
+        saved = msgspec.json.decode(content[0], type=Progress).tick if content else 0
+        if saved != self.progress.tick:
+            raise StoreUnavailable(
+                f"another monitor saved tick {saved} after this one read tick {self.progress.tick}: run one per state"
+            )
+
+    def _write_findings(self, findings: Iterable[str]) -> None:
+        insert = "INSERT OR IGNORE INTO finding SELECT ? WHERE (SELECT count(*) FROM finding) < ?"
+        self._connection.executemany(insert, [(finding, FINDINGS_MAX) for finding in findings])
 
     def _write_groups(self) -> None:
         for number, (variant, generation) in self._new_groups.items():
@@ -245,6 +262,7 @@ def counted(path: Path) -> dict[str, list[tuple[int, int]]]:
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     """Write-ahead, so that readers never wait; synchronous NORMAL, for what a power cut takes is read again."""
+    connection.execute("PRAGMA page_size = 8192")  # join records are many and small: fewer pages to split
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA cache_size = -65536")

@@ -8,15 +8,15 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
-from contracts.prediction import Prediction
 from monitor.ballot import LabelOf
 from monitor.catalogue import Catalogue
 from monitor.fold import Observed, count, observe
 from monitor.gather import Parted, Tally, concatenated, gather
 from monitor.generation import Generation
-from monitor.intake import Intake, chunks
+from monitor.intake import VersionKey, chunks, decode
 from monitor.join import Change, Joined, Terms, join
 from monitor.join_record import JoinRecord, row_type
+from monitor.record_type import Record, RecordDecoder
 from monitor.scoring import count_changes
 from monitor.state import Counters, State
 from monitor.summary import Summaries, merge
@@ -92,9 +92,18 @@ class _Folded(NamedTuple):
     counters: Counters
 
 
-def step(state: State, catalogue: Catalogue, entries: Sequence[Entry], now_us: int, horizon_us: int) -> Step:
+class Sources(NamedTuple):
+    """What a step reads beside its entries: what is saved, what the registry says, and how records are decoded."""
+
+    state: State
+    catalogue: Catalogue
+    decoder: RecordDecoder
+
+
+def step(sources: Sources, entries: Sequence[Entry], now_us: int, horizon_us: int) -> Step:
     """Everything that these entries add. Raises Unavailable where a version is unknown and the registry is down."""
-    folded = _folded(state, catalogue, entries, now_us)
+    state = sources.state
+    folded = _folded(sources, entries, now_us)
     records = [record for group in folded.groups for part in group.observed for record in part.join]
     known = state.known({label.id for label in folded.labels}, [record.id for record in records])
     met = {label.id for label in folded.labels} | {key for key, _ in known.ballots}
@@ -122,8 +131,8 @@ class _Terms:
         return terms
 
 
-def _folded(state: State, catalogue: Catalogue, entries: Sequence[Entry], now_us: int) -> _Folded:
-    folding = _Folding(state, catalogue, now_us)
+def _folded(sources: Sources, entries: Sequence[Entry], now_us: int) -> _Folded:
+    folding = _Folding(sources, now_us)
     for chunk in chunks(entries):
         folding.take(chunk)
     return folding.folded()
@@ -132,11 +141,10 @@ def _folded(state: State, catalogue: Catalogue, entries: Sequence[Entry], now_us
 class _Folding:
     """The groups, labels and times of a tick, as chunk after chunk is taken in."""
 
-    def __init__(self, state: State, catalogue: Catalogue, now_us: int) -> None:
-        self._state = state
-        self._catalogue = catalogue
+    def __init__(self, sources: Sources, now_us: int) -> None:
+        self._state, self._catalogue, self._decoder = sources
         self._now_us = now_us
-        self._intake = Intake(state.log_number)
+        self._tally: Tally = Counter()
         self._groups: dict[int, _Group] = {}
         self._labels: list[LabelOf] = []
         self._times = Times()
@@ -144,27 +152,34 @@ class _Folding:
 
     def take(self, chunk: Sequence[Entry]) -> None:
         """Decode and gather one chunk; its records are gone when this returns, and their memory is the next chunk's."""
-        decoded = self._intake.decode(chunk)
+        decoded = decode(chunk, self._decoder, self._state.log_number)
+        groups = {key: self._group(key) for key in decoded.batches}
+        if self._decoder.learn(name for group in groups.values() for name in group.generation.features.names):
+            decoded = decode(chunk, self._decoder, self._state.log_number)
+        self._tally.update(decoded.tally)
         self._labels += decoded.labels
-        for (model, version, digest, variant), batch in decoded.batches.items():
-            generation = self._catalogue.generation(model, version, digest, self._now_us)
-            number = self._state.group(generation, variant)
-            group = self._groups.get(number)
-            if group is None:
-                group = self._groups[number] = _Group(number, generation)
-            group.add(gather(generation, batch, group.tally))
-            self._times = _with_predictions(self._times, batch.predictions)
-            self._predictions += len(batch.predictions)
+        for key, batch in decoded.batches.items():
+            groups[key].add(gather(groups[key].generation, batch, groups[key].tally))
+            self._times = _with_predictions(self._times, batch.records)
+            self._predictions += len(batch.records)
 
     def folded(self) -> _Folded:
         """Everything taken in."""
-        tally = self._intake.tally
-        counters = Counters({(what, "", "", reason): amount for (what, reason), amount in tally.items()})
+        counters = Counters({(what, "", "", reason): amount for (what, reason), amount in self._tally.items()})
         for group in self._groups.values():
             group.observe()
             counters.update(group.counters())
         times = _with_labels(self._times, self._labels)
         return _Folded(list(self._groups.values()), self._labels, times, self._predictions, counters)
+
+    def _group(self, key: VersionKey) -> _Group:
+        model, version, digest, variant = key
+        generation = self._catalogue.generation(model, version, digest, self._now_us)
+        number = self._state.group(generation, variant)
+        group = self._groups.get(number)
+        if group is None:
+            group = self._groups[number] = _Group(number, generation)
+        return group
 
 
 def _changed(state: State, changes: Iterable[Change]) -> list[Summaries]:
@@ -174,7 +189,7 @@ def _changed(state: State, changes: Iterable[Change]) -> list[Summaries]:
     return [count_changes(state.generation(group), group, own) for group, own in by_group.items()]
 
 
-def _with_predictions(times: Times, records: Sequence[Prediction]) -> Times:
+def _with_predictions(times: Times, records: Sequence[Record]) -> Times:
     events = [record.event_us for record in records]
     received = [record.received_us for record in records]
     return Times(

@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from monitor.columns import Ints
-from monitor.panes import DAY_PANES, PANE_BITS, bucket_of, day_of_bucket, pane_of_bucket
+from monitor.panes import DAY_PANES, bucket_of, day_of_bucket, series_of_bucket
 from monitor.summary import Summaries, added_up, merge, part
 
 SCHEMA: Final = (
@@ -79,11 +79,11 @@ def settle(connection: sqlite3.Connection, newest_pane: int) -> None:
     """Add `recent` into panes and days. Panes too old to be kept are dropped; their days stay."""
     summaries = merge(list(read_recent(connection).values()))
     oldest = oldest_kept(newest_pane)
-    _add(connection, "pane", _since(summaries, oldest))
+    _add(connection, "pane", summaries)
     days, owners = np.unique(day_of_bucket(summaries.buckets), return_inverse=True)
     loose = np.repeat(owners, np.diff(summaries.starts))
     _add(connection, "day", added_up(days, loose, summaries.cells, summaries.counts))
-    for series in np.unique(summaries.buckets >> PANE_BITS).tolist():
+    for series in np.unique(series_of_bucket(summaries.buckets)).tolist():
         bounds = bucket_of(series, 0), bucket_of(series, oldest)
         connection.execute("DELETE FROM pane WHERE bucket >= ? AND bucket < ?", bounds)
     connection.execute("DELETE FROM recent")
@@ -120,15 +120,6 @@ def _decoded_recent(width: int, buckets: bytes, starts: bytes, cells: bytes, cou
         np.frombuffer(cells, "<u4").astype(np.int64),
         np.frombuffer(counts, f"<i{width}").astype(np.int64),
     )
-
-
-def _since(summaries: Summaries, oldest: int) -> Summaries:
-    kept = pane_of_bucket(summaries.buckets) >= oldest
-    if kept.all():
-        return summaries
-    owners = np.repeat(np.arange(len(summaries.buckets)), np.diff(summaries.starts))
-    own = kept[owners]
-    return added_up(summaries.buckets, owners[own], summaries.cells[own], summaries.counts[own])
 
 
 def _add(connection: sqlite3.Connection, table: str, summaries: Summaries) -> None:

@@ -1,9 +1,13 @@
 """What a record adds: statuses, slices, odd columns; nothing that a record holds stops the counting."""
 
+import msgspec
 import pytest
 
 from contracts.metadata import ModelMetadata
+from contracts.reference import Feature
 from contracts.task import Slice, Task
+from contracts.wire import encode
+from monitor import record_type
 from monitor.layout import STATUSES
 from monitor.queries import open_reader
 
@@ -164,6 +168,68 @@ def test_no_more_slices_are_counted_than_a_row_has_bits_for(world, count):
 
     assert reader.groups()[0].slices == ("all", *(f"x={i}" for i in range(63)))
     assert [section(reader, "rows", name)[0] for name in reader.groups()[0].slices] == [100] + [1] * 63
+
+
+@pytest.mark.parametrize("name", ["", "größe", 'a"b', "back\\slash", "line\nbreak", "class", "f61", "x.y", "x" * 500])
+def test_a_feature_may_have_any_name(world, count, name):
+    bins = world.make_reference("binary").features[0].bins
+    features = (Feature(name=name, bins=bins), Feature(name="other", bins=bins))
+    reference = msgspec.structs.replace(world.make_reference("binary"), features=features, slices=())
+    records = [
+        world.make_prediction(world.uuid7(1, 1), features={name: [2.5], "other": [0.0], "unknown": [1]}),
+        world.make_prediction(world.uuid7(1, 2), features={"other": [0.0]}),
+        world.make_prediction(world.uuid7(1, 3), rows=2, features={name: [None, 7], "other": [0.0, 0.0]}),
+    ]
+
+    reader = count(*records, references={("m", "1"): reference})
+
+    counted = section(reader, f"feature:{name}")
+    assert {cell: n for cell, n in enumerate(counted) if n} == {3: 1, 4: 1, len(world.EDGES) + 1: 2}
+    assert section(reader, "feature:other")[1] == 4
+
+
+def test_a_version_of_a_single_feature_is_counted(world, count):
+    reference = world.make_reference("binary")
+    reference = msgspec.structs.replace(reference, features=reference.features[:1], slices=())
+
+    reader = count(world.make_prediction(world.uuid7(1, 1)), references={("m", "1"): reference})
+
+    assert section(reader, "feature:x")[2] == 1
+
+
+def test_versions_of_different_features_share_one_log(world, count):
+    bins = world.make_reference("binary").features[0].bins
+    references = {
+        ("m", version): msgspec.structs.replace(
+            world.make_reference("binary", version),
+            features=tuple(Feature(name=name, bins=bins) for name in names),
+            slices=(),
+        )
+        for version, names in (("1", "abc"), ("2", "cde"))
+    }
+    records = [
+        world.make_prediction(world.uuid7(1, i), version="12"[i % 2], features={name: [0.1] for name in "abcde"})
+        for i in range(10)
+    ]
+
+    reader = count(*records, references=references)
+
+    for group in range(2):
+        names = "cde" if group else "abc"
+        assert [section(reader, f"feature:{name}", group=group)[2] for name in names] == [5] * 3
+
+
+def test_a_decoder_that_is_full_starts_over_and_still_reads_everything(world, monkeypatch):
+    monkeypatch.setattr(record_type, "NAMES_MAX", 3)
+    decoder = record_type.RecordDecoder()
+    payload = encode(world.make_prediction(world.uuid7(1, 1), features={"a": [1], "b": [2], "c": [3]}))
+
+    for names, is_new in (("ab", True), ("a", False), ("ac", True), ("abc", False), ("d", True), ("a", True)):
+        assert decoder.learn(names) is is_new
+        features = decoder.decode(payload).features
+        assert [getattr(features, record_type.field_of(name)) for name in names if name != "d"] == [
+            [" abc".index(name)] for name in names if name != "d"
+        ]
 
 
 def test_variants_and_versions_are_counted_apart(world, count):

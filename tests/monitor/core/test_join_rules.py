@@ -5,7 +5,7 @@ import sqlite3
 import pytest
 
 from contracts.label import Label
-from monitor import ballot
+from monitor import ballot, join
 from monitor.queries import open_reader
 
 HOUR_US = 3_600_000_000
@@ -270,6 +270,29 @@ def test_an_event_from_the_future_hurries_nobody(world, bench, id1):
     bench.feed(world.make_label(id1, 1))
 
     assert bench.labels() == {"received": 1, "accepted": 1}
+
+
+@pytest.mark.parametrize(
+    ("oldest", "expired", "outcome"),
+    [
+        (None, None, "labels_pending"),
+        (None, 9, "labels_too_late"),
+        (6, 9, "labels_too_late"),
+        (5, 9, "labels_pending"),
+        (1, 9, "labels_pending"),
+        (None, 4, "labels_pending"),
+    ],
+)
+def test_only_a_label_older_than_all_that_is_left_belongs_to_something_forgotten(world, oldest, expired, outcome):
+    def key(number):
+        return None if number is None else ballot.id_key(world.uuid7(number, 0))
+
+    label = ballot.label_of(world.make_label(world.uuid7(5, 0), 1))
+
+    joined = join.join(join.Known({}, {}, key(oldest), key(expired)), [], [label], lambda _group: None, 0)
+
+    assert {name: amount for (name, _, _), amount in joined.tally.items() if amount} == {outcome: 1}
+    assert bool(joined.waiting) is bool(joined.ballots) is (outcome == "labels_pending")
 
 
 def test_a_million_labels_of_one_row_keep_a_bounded_memory(world, id1):

@@ -1,5 +1,7 @@
 """Vectors of any stretch of time are the sum of its panes, whether they are settled, recent, or only days are left."""
 
+import sqlite3
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,11 +9,10 @@ from hypothesis import strategies as st
 
 from contracts.errors import InvalidInput, NotFound
 from monitor import queries, summary_store
-from monitor.panes import ALL, DAY_PANES, PANE_US, pane_of
+from monitor.panes import ALL, DAY_PANES, PANE_US, bucket_of, pane_of, series_of
 from monitor.queries import open_reader
 from monitor.state import FILE_NAME, Progress
-
-FEW = st.integers(0, 12)
+from monitor.summary import empty, sparse, subtract
 
 
 @pytest.fixture(scope="module")
@@ -117,14 +118,44 @@ def test_a_reader_sees_new_ticks_and_settled_ones_alike(world, tmp_path, monkeyp
     entries, path = [], tmp_path / FILE_NAME
     consumer = world.make_consumer(path, entries, world.make_catalogue({("m", "1"): world.make_reference("binary")}))
     consumer.tick(world.T0)
-    reader = open_reader(path)
-    for i in range(1, 12):
+    readers = [open_reader(path) for _ in range(5)]
+    for i in range(1, 30):
         entries.append(world.entry("a" * 32, i, world.make_prediction(world.uuid7(1, i))))
         consumer.tick(world.T0)
-        group = reader.groups()[0]
-        assert reader.merged(group)[reader.generation(group).layout.sections["rows"].start] == i
-    reader.close()
+        for every, reader in enumerate(readers, 1):
+            if i % every == 0:
+                group = reader.groups()[0]
+                assert reader.merged(group)[reader.generation(group).layout.sections["rows"].start] == i
+    for reader in readers:
+        reader.close()
     consumer.close()
+
+
+def test_what_adds_up_to_nothing_is_not_stored():
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    for statement in summary_store.SCHEMA:
+        connection.execute(statement)
+    counts = sparse(bucket_of(series_of(1, 0), 7), np.array([0, 3, 0, -2]))
+    for tick, part in enumerate([counts, subtract(empty(), counts)]):
+        summary_store.add_recent(connection, tick, part)
+        summary_store.settle(connection, 7)
+        kept = [
+            connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("pane", "day", "recent")
+        ]
+        assert kept == [1 - tick, 1 - tick, 0]
+    connection.close()
+
+
+def test_an_event_from_the_future_drops_no_pane(world, tmp_path, monkeypatch):
+    monkeypatch.setattr(summary_store, "SETTLE_TICKS_MAX", 1)
+    path, references = tmp_path / FILE_NAME, {("m", "1"): world.make_reference("binary")}
+    times = {"event_us": world.T0 + 5000 * world.DAY_US, "received_us": world.T0}
+    records = [world.make_prediction(world.uuid7(1, 1)), world.make_prediction(world.uuid7(1, 2), **times)]
+    entries = [world.entry("a" * 32, seq, record) for seq, record in enumerate(records, 1)]
+
+    world.run(world.make_consumer(path, entries, world.make_catalogue(references), records_max=1))
+
+    assert world.read_counts(path) == world.oracle(entries, references)
 
 
 def test_panes_are_dropped_after_their_time_and_their_days_stay(world, tmp_path, monkeypatch):
