@@ -21,7 +21,7 @@ from gateway.admission import check_queue, expired
 from gateway.clock import Clock
 from gateway.inputs import Fitted, features_of_batch, gather
 from gateway.outputs import split_outputs
-from gateway.sessions import Session
+from gateway.sessions import Session, Stop
 
 INLINE_OVERRUN_MAX = 25
 INLINE_OVERRUNS_MAX = 3
@@ -110,8 +110,17 @@ class Batcher:
             self._watch((self._mono_ns() - started_ns) / 1000)
             self._next()
         else:
-            running = asyncio.get_running_loop().run_in_executor(self._executor, self._run, batch)
-            running.add_done_callback(lambda done: self._finished(batch, done))
+            self._start_in_thread(batch)
+
+    def _start_in_thread(self, batch: list[_Waiting]) -> None:
+        """Run in a thread, and end the run when nobody can use its answer any more."""
+        assert self._loop is not None, "known since the first request"
+        stop = Stop()
+        seconds = (max(work.deadline_ns for work in batch) - self._mono_ns()) / 1e9
+        timer = self._loop.call_later(max(0.0, seconds), stop.set)
+        running = self._loop.run_in_executor(self._executor, self._run, batch, stop)
+        running.add_done_callback(lambda _: timer.cancel())
+        running.add_done_callback(lambda done: self._finished(batch, done))
 
     def _watch(self, spent_us: float) -> None:
         if spent_us <= INLINE_OVERRUN_MAX * self._inline_us_max:
@@ -160,19 +169,19 @@ class Batcher:
             rows += work.fitted.rows
         return batch
 
-    def _run(self, batch: list[_Waiting]) -> _Settled:
+    def _run(self, batch: list[_Waiting], stop: Stop | None = None) -> _Settled:
         try:
-            return self._run_together(batch)
+            return self._run_together(batch, stop)
         except ModelFailed as failure:
-            return [failure] if len(batch) == 1 else [self._run_alone(work) for work in batch]
+            return [failure] if len(batch) == 1 else [self._run_alone(work, stop) for work in batch]
 
-    def _run_alone(self, work: _Waiting) -> Ran | PointsmanError:
+    def _run_alone(self, work: _Waiting, stop: Stop | None) -> Ran | PointsmanError:
         try:
-            return self._run_together([work])[0]
+            return self._run_together([work], stop)[0]
         except ModelFailed as failure:
             return failure
 
-    def _run_together(self, batch: Sequence[_Waiting]) -> _Settled:
+    def _run_together(self, batch: Sequence[_Waiting], stop: Stop | None) -> _Settled:
         fitted = [work.fitted for work in batch]
         rows = [one.rows for one in fitted]
         total = sum(rows)
@@ -180,7 +189,7 @@ class Batcher:
         signature = self._session.signature
         try:
             feeds = gather(fitted, signature)
-            arrays = self._session.run(feeds)
+            arrays = self._session.run(feeds, stop)
             run_us = (self._mono_ns() - started_ns) // 1000
             outputs = split_outputs(signature.outputs, arrays, rows, self._label)
             features = features_of_batch(feeds, fitted, signature)

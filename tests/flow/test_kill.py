@@ -16,7 +16,7 @@ from monitor.main import _consumer
 from monitor.queries import open_reader
 from prediction_log.segment import Kind
 
-ROUNDS = 9
+ROUNDS = 15
 CLIENTS = 6
 
 
