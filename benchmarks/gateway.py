@@ -1,14 +1,14 @@
-"""Requests/s and latency of the gateway against the floor: server on one core, load (wrk) on the other, in turns.
+"""Requests/s and latency of the gateway against the floor: servers on one core, load (wrk) on the other, in turns.
 
-Each round starts every server once and loads it for some seconds, so that all see the same noise; what is printed are
-medians over the rounds and ratios. Not measured: the network, TLS, many cores. Run as `python -m benchmarks.gateway`.
+All servers of a model run at once and are loaded one after the other, a second each, many times over: on a machine whose
+speed changes from minute to minute only neighbours in time can be compared. Ratios are medians of the ratios of a turn.
+Not measured: the network, TLS, many cores. Run as `python -m benchmarks.gateway`.
 """
 
 import argparse
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import statistics
@@ -18,6 +18,8 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,51 +44,57 @@ class Load(NamedTuple):
 
 
 def main() -> None:
-    """Run all scenarios on both models and print the table."""
+    """Run all scenarios on both models and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=5)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--turns", type=int, default=15)
     parser.add_argument("--connections", type=int, default=CONNECTIONS)
     parser.add_argument("--models", nargs="+", default=["mlp", "trees"])
     parser.add_argument("--scenarios", nargs="+", default=list(SCENARIOS))
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     console = Console()
-    results: dict[str, dict[str, list[Load]]] = {}
+    results = {}
     with Progress(console=console, transient=True) as progress:
-        turns = arguments.rounds * len(arguments.models) * len(arguments.scenarios)
-        bar = progress.add_task("benchmark", total=turns)
-        for _ in range(arguments.rounds):
-            for model in arguments.models:
-                for scenario in arguments.scenarios:
-                    progress.update(bar, description=f"{model}: {scenario}")
-                    load = measure(model, scenario, arguments.seconds, arguments.connections)
-                    results.setdefault(model, {}).setdefault(scenario, []).append(load)
-                    progress.advance(bar)
+        bar = progress.add_task("benchmark", total=arguments.turns * len(arguments.models))
+        for model in arguments.models:
+            results[model] = measure(model, arguments, lambda: progress.advance(bar))
     for model, by_scenario in results.items():
         console.print(table(model, by_scenario, arguments))
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=1))
 
 
-def measure(kind: str, scenario: str, seconds: float, connections: int) -> Load:
-    """Start the server of a scenario, load it, stop it."""
-    folder = Path(tempfile.mkdtemp(prefix="pointsman-bench-"))
-    try:
+def measure(kind: str, arguments: argparse.Namespace, turned: Callable[[], object]) -> dict[str, list[Load]]:
+    """Start all servers of a model, load them in turns, stop them."""
+    loads: dict[str, list[Load]] = {scenario: [] for scenario in arguments.scenarios}
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pointsman-bench-")))
         write_registry(folder / "models", kind)
-        port, admin = free_port(), free_port()
-        process = start(scenario, folder, port, admin)
-        try:
-            wait_ready(port, "/" if scenario == "floor" else "/v2/health/ready")
-            if scenario in {"everything", "no log"}:
-                split(admin)
-            wrk(port, 1, connections, folder)
-            return wrk(port, seconds, connections, folder)
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(30)
+        ports = {scenario: stack.enter_context(serving(scenario, folder)) for scenario in arguments.scenarios}
+        for scenario, port in ports.items():
+            wrk(port, arguments.connections, folder / scenario)
+        for _ in range(arguments.turns):
+            for scenario, port in ports.items():
+                loads[scenario].append(wrk(port, arguments.connections, folder / scenario))
+            turned()
+    return loads
+
+
+@contextmanager
+def serving(scenario: str, folder: Path) -> Iterator[int]:
+    """The server of a scenario, ready; its port."""
+    port, admin = free_port(), free_port()
+    state = folder / scenario
+    state.mkdir()
+    process = start(scenario, folder, port, admin)
+    try:
+        wait_ready(port, "/" if scenario == "floor" else "/v2/health/ready")
+        if scenario in {"everything", "no log"}:
+            split(admin)
+        yield port
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
 
 
 def start(scenario: str, folder: Path, port: int, admin: int) -> "subprocess.Popen[bytes]":
@@ -103,7 +111,7 @@ def start(scenario: str, folder: Path, port: int, admin: int) -> "subprocess.Pop
         command = [sys.executable, "-m", "pointsman", "serve"]
     settings = {
         "POINTSMAN_REGISTRY": folder / "models",
-        "POINTSMAN_STATE_DIR": folder / "state",
+        "POINTSMAN_STATE_DIR": folder / scenario / "state",
         "POINTSMAN_HTTP_PORT": port,
         "POINTSMAN_ADMIN_PORT": admin,
         "POINTSMAN_LOG_ENABLED": "false" if scenario == "no log" else "true",
@@ -125,20 +133,11 @@ def split(admin: int) -> None:
         assert reply.status == 200, reply.status
 
 
-def wrk(port: int, seconds: float, connections: int, folder: Path) -> Load:
-    """Load one server from the other core; every request has a routing key of its own."""
+def wrk(port: int, connections: int, folder: Path) -> Load:
+    """Load one server from the other core for a second; every request has a routing key of its own."""
     script = folder / "load.lua"
     script.write_text(LUA % ", ".join(f"{0.1 * i:.1f}" for i in range(FEATURES)))
-    command = [
-        "taskset",
-        "-c",
-        LOAD_CORE,
-        "wrk",
-        "-t1",
-        f"-c{connections}",
-        f"-d{max(1, round(seconds))}s",
-        "--latency",
-    ]
+    command = ["taskset", "-c", LOAD_CORE, "wrk", "-t1", f"-c{connections}", "-d1s", "--latency"]
     url = f"http://127.0.0.1:{port}/v2/models/m/infer"
     out = subprocess.run([*command, "-s", str(script), url], capture_output=True, text=True, check=True).stdout
     rate = re.search(r"Requests/sec:\s+([\d.]+)", out)
@@ -179,25 +178,29 @@ def free_port() -> int:
 
 
 def table(model: str, by_scenario: dict[str, list[Load]], arguments: argparse.Namespace) -> Table:
-    """Medians over the rounds, and each against the floor and against everything on."""
-    shown = Table(
-        title=f"{model}: single rows, {arguments.connections} connections, {arguments.rounds} x {arguments.seconds:g} s"
-    )
-    for heading in ("", "requests/s", "p50 ms", "p99 ms", "of the floor", "against everything on", "failures"):
-        shown.add_column(heading, justify="left" if not heading else "right")
-    rates = {name: statistics.median(load.requests_per_s for load in loads) for name, loads in by_scenario.items()}
+    """Medians over the turns, and of each turn's ratio to the floor and to everything on."""
+    shown = Table(title=f"{model}: single rows, {arguments.connections} connections, {arguments.turns} turns of 1 s")
+    for heading in ("", "req/s", "p50 ms", "p99 ms", "x floor", "x everything", "failures"):
+        shown.add_column(heading, justify="right" if heading else "left", no_wrap=True)
     for name, loads in by_scenario.items():
-        floor, everything = rates.get("floor"), rates.get("everything")
         shown.add_row(
             name,
-            f"{rates[name]:,.0f}",
+            f"{statistics.median(load.requests_per_s for load in loads):,.0f}",
             f"{statistics.median(load.p50_ms for load in loads):.2f}",
             f"{statistics.median(load.p99_ms for load in loads):.2f}",
-            f"{rates[name] / floor:.2f}x" if floor else "",
-            f"{rates[name] / everything:.2f}x" if everything else "",
+            ratio(loads, by_scenario.get("floor")),
+            ratio(loads, by_scenario.get("everything")),
             str(sum(load.failures for load in loads)),
         )
     return shown
+
+
+def ratio(loads: list[Load], others: list[Load] | None) -> str:
+    """The median of the turns' ratios of requests/s."""
+    if others is None:
+        return ""
+    turns = zip(loads, others, strict=True)
+    return f"{statistics.median(one.requests_per_s / other.requests_per_s for one, other in turns):.2f}"
 
 
 LUA = """

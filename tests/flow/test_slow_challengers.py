@@ -14,7 +14,7 @@ HANGS = 2e8
 
 
 def looping(graphs):
-    """x [n, 1] -> y = x, after as many turns as the greatest x says: quick for its zeros, for ever for a huge one."""
+    """X [n, 1] -> y = x, after as many turns as the greatest x says: quick for its zeros, for ever for a huge one."""
     body = graphs_body(graphs)
     return graphs.model(
         [
