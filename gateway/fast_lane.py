@@ -1,7 +1,7 @@
 """The shortest way from a connection to an inference and back.
 
 Enters: bytes of a connection. Leaves: bytes of replies. Inference requests skip the ASGI machinery (scope, header lists,
-events, two sends), which costs several times the model on a small row; everything else takes uvicorn's own road on the
+events, two sends), which costs twice as much and more than a small model; everything else takes uvicorn's own road on the
 same connection. Keep-alive, pipelining, flow control and drain stay uvicorn's: this class only replaces the cycle of one
 request. Never decides what to answer: `gateway.http` does.
 """
