@@ -58,10 +58,10 @@ bench: $(VENV)/test.stamp  ## requests/s against the floor, and predictions/s of
 lock: $(VENV)/test.stamp  ## lock the dependencies of pyproject.toml anew (needs uv)
 	for set in run:tables demo:demo test:test; do \
 		uv pip compile pyproject.toml --extra $${set##*:} --universal --python-version 3.11 --generate-hashes \
-			--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" -q -o requirements/$${set%%:*}.txt; \
+			--custom-compile-command "make lock" -q -o requirements/$${set%%:*}.txt; \
 	done
 	uv pip compile requirements/build.in --universal --python-version 3.11 --generate-hashes \
-		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" -q -o requirements/build.txt
+		--custom-compile-command "make lock" -q -o requirements/build.txt
 
 clean:  ## remove the environment and all state
 	rm -rf $(VENV) pointsman-state demo-state .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -104,6 +104,10 @@ def _gauges(snapshots: Sequence[Snapshot]) -> Iterator[Metric]:
     yield loaded
     written = sum(snapshot.gauges.log_bytes for snapshot in snapshots)
     yield GaugeMetricFamily("pointsman_log_written_bytes", "Bytes written by the present log writers", value=written)
+    shed = sum(snapshot.gauges.log_shed for snapshot in snapshots)
+    yield GaugeMetricFamily(
+        "pointsman_log_shed_records", "Shadow records that the present log writers could not take", value=shed
+    )
     writable = min((snapshot.gauges.log_writable for snapshot in snapshots), default=False)
     yield GaugeMetricFamily("pointsman_log_writable", "1 where every worker can log", value=int(writable))
     yield GaugeMetricFamily("pointsman_workers", "Workers whose counts are on this page", value=len(snapshots))

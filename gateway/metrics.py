@@ -37,12 +37,13 @@ Labels = tuple[str, ...]
 
 class Gauges(Contract, frozen=True, kw_only=True):
     """What a worker reads off itself: applied plan revision and number of loaded versions by model, bytes written by
-    its log writer, and whether it can log at all.
+    its log writer, shadow records that the writer had to shed, and whether it can log at all.
     """
 
     revisions: dict[str, int] = {}
     loaded: dict[str, int] = {}
     log_bytes: int = 0
+    log_shed: int = 0
     log_writable: bool = True
 
 

@@ -50,6 +50,7 @@ class Report:
             revisions={model: serving.points.plan.revision for model, serving in servings.items()},
             loaded={model: len(serving.runners) for model, serving in servings.items()},
             log_bytes=self._log.bytes if self._log else 0,
+            log_shed=self._log.shed if self._log else 0,
             log_writable=self._log is not None and self._log.available,
         )
         metrics.save(self._metrics, self._slot, self._meter.snapshot(gauges))

@@ -29,7 +29,7 @@ def test_the_page_adds_up_all_slots(tmp_path):
         for _ in range(count):
             meter.observe(record())
         meter.reject(400, "invalid_input")
-        save(tmp_path, slot, meter.snapshot(Gauges(revisions={"m": count}, loaded={"m": 2}, log_bytes=10)))
+        save(tmp_path, slot, meter.snapshot(Gauges(revisions={"m": count}, loaded={"m": 2}, log_bytes=10, log_shed=2)))
 
     shown = lines(tmp_path, "worker-0", "worker-1")
 
@@ -41,6 +41,7 @@ def test_the_page_adds_up_all_slots(tmp_path):
     assert 'pointsman_plan_revision{model="m"} 3.0' in shown, "the slowest worker's"
     assert 'pointsman_loaded_versions{model="m"} 4.0' in shown
     assert "pointsman_log_written_bytes 20.0" in shown
+    assert "pointsman_log_shed_records 4.0" in shown
     assert "pointsman_workers 2.0" in shown
 
 
