@@ -65,6 +65,7 @@ class Models:
         self._following: dict[str, asyncio.Task[None]] = {}
         self._again: set[str] = set()
         self._complete = False
+        self.started = asyncio.Event()
         self._said: dict[str, str] = {}
         self.servings: dict[str, Serving] = {}
         self.errors: dict[str, str] = {}
@@ -110,6 +111,7 @@ class Models:
             await asyncio.wait(list(self._following.values()))
         self._complete = True
         self._applied()
+        self.started.set()
 
     async def plan_tick(self) -> None:
         """Look whether any plan changed, and follow."""

@@ -46,6 +46,8 @@ from registry_client.registry import FetchedVersion
 HEARTBEAT_SECONDS = 1.0
 SHADOW_DRAIN_SECONDS = 2.0
 SWEEP_SECONDS = 1.0
+LOADING_PATIENCE_SECONDS = 10.0
+"""A worker whose models take longer to load answers meanwhile that it is not ready."""
 SHADOW_NICENESS = 10
 NEVER_INLINE = -1.0
 GC_ALLOCATIONS = 50_000
@@ -167,11 +169,20 @@ async def serve_worker(settings: Settings, slot: str, listener: socket.socket, s
         stack.push_async_callback(worker.shadows.drain, SHADOW_DRAIN_SECONDS)
         ticks = asyncio.create_task(_ticks(settings, worker, lane))
         stack.callback(ticks.cancel)
+        await _until_loaded(worker.models, stop)
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         await asyncio.wait([serving, asyncio.create_task(stop.wait())], return_when=asyncio.FIRST_COMPLETED)
         worker.data_plane.draining = True
         server.should_exit = True
         await serving
+
+
+async def _until_loaded(models: Models, stop: asyncio.Event) -> None:
+    """Wait, with an end, before taking connections off the shared socket: others of the host can answer them now."""
+    waits = [asyncio.create_task(models.started.wait()), asyncio.create_task(stop.wait())]
+    await asyncio.wait(waits, timeout=LOADING_PATIENCE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()
 
 
 async def _open_log(settings: Settings, slot: str) -> LogWriter | None:
