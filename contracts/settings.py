@@ -13,6 +13,38 @@ from contracts.errors import InvalidSettings
 from contracts.wire import Contract
 
 SETTINGS_MAX = 30
+KAFKA_PARTITIONS_MAX = 256
+
+
+class KafkaOptions(Contract, frozen=True, kw_only=True):
+    """How Kafka is spoken to, and how its topics are made where they are missing. Topics are named `<prefix>.predictions`
+    and so on. `partitions` is the law by which ids find their partition: every program of a fleet needs the same. TLS
+    and SASL go to the client as they are. `spool_retain_hours` is how long a segment stays on local disk after Kafka has
+    all of it; `backlog_bytes_per_second_max` how fast a backlog is sent after an outage (0: as fast as it goes).
+    """
+
+    prefix: str = "pointsman"
+    partitions: int = 12
+    replication_factor: int = 1
+    compression: Literal["none", "gzip", "lz4", "zstd"] = "zstd"
+    spool_retain_hours: float = 24.0
+    backlog_bytes_per_second_max: int = 32 * 2**20
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    sasl_username: str | None = None
+    sasl_password: str | None = None
+    ssl_cafile: Path | None = None
+    ssl_certfile: Path | None = None
+    ssl_keyfile: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse values that are out of bounds."""
+        if not 1 <= self.partitions <= KAFKA_PARTITIONS_MAX:
+            raise InvalidSettings(f"kafka_options.partitions = {self.partitions}: from 1 to {KAFKA_PARTITIONS_MAX}")
+        if self.replication_factor < 1:
+            raise InvalidSettings(f"kafka_options.replication_factor = {self.replication_factor}: must be at least 1")
+        if self.spool_retain_hours < 0 or self.backlog_bytes_per_second_max < 0:
+            raise InvalidSettings("kafka_options: spool_retain_hours and backlog_bytes_per_second_max cannot be negative")
 
 
 class Settings(Contract, frozen=True, kw_only=True):
@@ -30,23 +62,24 @@ class Settings(Contract, frozen=True, kw_only=True):
     registry_poll_seconds: float = 2.0
     plan_poll_ms: float = 10.0
     request_timeout_ms: float = 5_000.0
+    drain_delay_seconds: float = 0.0
     drain_timeout_seconds: float = 20.0
     body_bytes_max: int = 16 * 2**20
     batch_rows_max: int = 256
     queue_requests_max: int = 1024
     inline_run_us_max: float = 2_000.0
     session_threads: int = 1
-    shadow_queue_max: int = 1024
     log_enabled: bool = True
     log_durability: Literal["process", "power"] = "process"
     log_segment_bytes: int = 64 * 2**20
-    log_segment_seconds: float = 60.0
     log_disk_reserve_bytes: int = 64 * 2**20
-    monitor_tick_ms: float = 200.0
     monitor_tick_records_max: int = 5_000
     label_horizon_days: float = 30.0
     model_load_timeout_seconds: float = 60.0
     model_memory_bytes_max: int = 4 * 2**30
+    redis: str = ""
+    kafka: str = ""
+    kafka_options: KafkaOptions = KafkaOptions()
 
     def __post_init__(self) -> None:
         """Refuse values that are out of bounds or at odds with each other."""

@@ -81,7 +81,6 @@ async def _audit_to_log(settings: Settings, stack: AsyncExitStack) -> Audit:
         SLOT,
         durability=settings.log_durability,
         segment_bytes=settings.log_segment_bytes,
-        segment_seconds=settings.log_segment_seconds,
         disk_reserve_bytes=settings.log_disk_reserve_bytes,
     )
     stack.push_async_callback(log.aclose)

@@ -67,7 +67,7 @@ class Shadows:
         if self._draining:
             raise Unavailable("the worker is draining")
         if len(self._running) >= self._in_flight_max:
-            raise Overloaded(f"{self._in_flight_max} shadows are under way (shadow_queue_max)")
+            raise Overloaded(f"{self._in_flight_max} shadows are under way already")
         if serving.runner(serving.points.champion).answers.waiting > ANSWERS_WAITING_MAX:
             raise Overloaded(f"more than {ANSWERS_WAITING_MAX} answers wait: shadows are shed first")
         fitted = fit(call.request, runner.session.signature)

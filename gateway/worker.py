@@ -45,6 +45,8 @@ from registry_client.registry import FetchedVersion
 
 HEARTBEAT_SECONDS = 1.0
 SHADOW_DRAIN_SECONDS = 2.0
+SHADOWS_MAX = 1024
+"""Shadows under way at once; one more is skipped, and the record says so."""
 SWEEP_SECONDS = 1.0
 LOADING_PATIENCE_SECONDS = 10.0
 """A worker whose models take longer to load answers meanwhile that it is not ready."""
@@ -95,7 +97,7 @@ def make_worker(settings: Settings, slot: str, log: LogWriter | None, clock: Clo
     )
     store = SqlitePlanStore(settings.state_dir / "plans.sqlite")
     models = _make_models(settings, store, log, clock, pools, report)
-    shadows = Shadows(recorder, clock, in_flight_max=settings.shadow_queue_max, timeout_ms=settings.request_timeout_ms)
+    shadows = Shadows(recorder, clock, in_flight_max=SHADOWS_MAX, timeout_ms=settings.request_timeout_ms)
     gateway = Gateway(models.serving, recorder, shadows, clock)
     inference = Inference(
         gateway, meter, clock, timeout_ms=settings.request_timeout_ms, rows_max=settings.batch_rows_max
@@ -193,7 +195,6 @@ async def _open_log(settings: Settings, slot: str) -> LogWriter | None:
         slot,
         durability=settings.log_durability,
         segment_bytes=settings.log_segment_bytes,
-        segment_seconds=settings.log_segment_seconds,
         disk_reserve_bytes=settings.log_disk_reserve_bytes,
     )
 

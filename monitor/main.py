@@ -27,6 +27,8 @@ from prediction_log.reader import SpoolReader
 from registry_client.folder import FolderRegistry
 
 GRACE_SECONDS: Final = 5
+TICK_SECONDS: Final = 0.2
+"""How often the log is looked at for new records."""
 REGISTRY_SECONDS: Final = 30.0
 """How long a tick waits for the registry before it is tried again later."""
 
@@ -38,7 +40,7 @@ async def serve_monitor(settings: Settings, listener: socket.socket | None, stop
     """
     path, spool = settings.state_dir / FILE_NAME, settings.state_dir / "spool"
     counting = CountingLoop(
-        _consumer(settings, path, spool), _now_us, time.monotonic, tick_seconds=settings.monitor_tick_ms / 1000
+        _consumer(settings, path, spool), _now_us, time.monotonic, tick_seconds=TICK_SECONDS
     )
     answers = Answers(path, spool, MonitorPolicy(), _now_us)
     server = _Server(_config(settings, MonitorHttp(answers, counting.not_ready, time.monotonic)))

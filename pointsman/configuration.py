@@ -87,15 +87,24 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
 
 def _converted(value: Any, name: str, where: str, *, strict: bool) -> Any:
     kind = _TYPES[name]
+    is_table = isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+    if is_table:
+        where = where.partition("=")[0].strip()  # there may be a password in the value
     try:
-        if kind is Path:
-            return Path(msgspec.convert(value, str, strict=True))
-        converted = msgspec.convert(value, kind, strict=strict)
-    except msgspec.ValidationError as error:
+        if is_table and isinstance(value, str):
+            value = msgspec.json.decode(value)
+        converted = msgspec.convert(value, kind, strict=strict, dec_hook=_path)
+    except (msgspec.ValidationError, msgspec.DecodeError) as error:
         raise InvalidSettings(f"{where}: {str(error)[:1].lower()}{str(error)[1:]}") from None
     if isinstance(converted, float) and not math.isfinite(converted):
         raise InvalidSettings(f"{where}: must be a finite number")
     return converted
+
+
+def _path(kind: type, value: Any) -> Any:
+    """The one type of a setting that TOML and JSON have no word for."""
+    assert kind is Path, kind
+    return Path(msgspec.convert(value, str, strict=True))
 
 
 def _closest(name: str, known: Iterable[str]) -> str:

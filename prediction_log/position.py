@@ -8,12 +8,17 @@ from prediction_log.segment import DATA_START, Kind
 
 
 class Entry(NamedTuple):
-    """One committed record."""
+    """One committed record of the log `log_id`. `after` is the seq before it in the stream it was read from: of the seqs in
+    between the stream holds none, so that whoever adds up (after, seq] sees what is missing; null is seq - 1, the whole
+    log. `segment` is where it stands in the spool (0: it was not read from there).
+    """
 
     log_id: str
     seq: int
     kind: Kind
     payload: bytes
+    segment: int = 0
+    after: int | None = None
 
 
 class Position(msgspec.Struct, frozen=True, kw_only=True):

@@ -122,7 +122,7 @@ class LogTail:
         if kind == Kind.LOSS:
             self._refuse(max(decode_loss(payload)[0], self.seq + 1), seq)
         else:
-            entries.append(Entry(self._log_id, seq, RECORDS[kind], payload))
+            entries.append(Entry(self._log_id, seq, RECORDS[kind], payload, self._segment))
         self.seq = seq
 
     def _check_link(self, commit: Commit) -> None:
@@ -191,7 +191,7 @@ class LogTail:
         read = [(seq, seq) for seq, _, _ in taken]
         refused = [(first, last) for first, last in rescued.refused if last <= through]
         expected = [(self.seq + 1, through)] if through > self.seq else []
-        entries += [Entry(self._log_id, seq, RECORDS[kind], payload) for seq, kind, payload in taken]
+        entries += [Entry(self._log_id, seq, RECORDS[kind], payload, self._segment) for seq, kind, payload in taken]
         for first, last in refused:
             self._refuse(first, last)
         missing = difference(expected, union(read + refused))

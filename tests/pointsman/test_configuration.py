@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from contracts.errors import InvalidSettings
-from contracts.settings import Settings
+from contracts.settings import KafkaOptions, Settings, decode_settings, encode_settings
 from pointsman.configuration import load_settings
 
 
@@ -47,12 +47,12 @@ def test_a_named_file_wins_over_the_one_in_the_environment_over_the_one_in_the_d
 def test_values_take_the_types_of_their_settings():
     write('state_dir = "state"\ndrain_timeout_seconds = 5\nlog_durability = "power"\nlog_enabled = false')
     settings = load(
-        {"POINTSMAN_MONITOR_TICK_MS": "50", "POINTSMAN_LOG_ENABLED": "true", "POINTSMAN_STATE_DIR": "elsewhere"}
+        {"POINTSMAN_PLAN_POLL_MS": "50", "POINTSMAN_LOG_ENABLED": "true", "POINTSMAN_STATE_DIR": "elsewhere"}
     )
 
     assert settings.drain_timeout_seconds == 5.0
     assert settings.log_durability == "power"
-    assert (settings.log_enabled, settings.monitor_tick_ms, settings.state_dir) == (True, 50.0, Path("elsewhere"))
+    assert (settings.log_enabled, settings.plan_poll_ms, settings.state_dir) == (True, 50.0, Path("elsewhere"))
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_a_file_that_cannot_be_meant_is_refused_and_says_where(text, message):
         ("POINTSMAN_WORKERS", "2.5", "expected `int`"),
         ("POINTSMAN_WORKERS", "", "expected `int`"),
         ("POINTSMAN_LOG_ENABLED", "maybe", "expected `bool`"),
-        ("POINTSMAN_MONITOR_TICK_MS", "inf", "must be a finite number"),
+        ("POINTSMAN_PLAN_POLL_MS", "inf", "must be a finite number"),
         ("POINTSMAN_WORKERS", "-2", "cannot be negative"),
     ],
 )
@@ -137,4 +137,31 @@ def test_every_setting_can_be_said_in_the_environment():
     for name in Settings.__struct_fields__:
         value = getattr(Settings(), name)
         text = str(value).lower() if isinstance(value, bool) else str(value)
+        text = "{}" if isinstance(value, KafkaOptions) else text
         assert getattr(load({f"POINTSMAN_{name.upper()}": text}), name) == value
+
+
+def test_kafka_options_are_a_table_in_the_file_and_json_in_the_environment():
+    write('kafka = "one:9092"\n[kafka_options]\npartitions = 4\nssl_cafile = "ca.pem"')
+
+    settings = load()
+    assert (settings.kafka, settings.kafka_options.partitions) == ("one:9092", 4)
+    assert settings.kafka_options.ssl_cafile == Path("ca.pem")
+    assert load({"POINTSMAN_KAFKA_OPTIONS": '{"partitions": 3}'}).kafka_options.partitions == 3
+    assert decode_settings(encode_settings(settings)) == settings
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"partitions": 0}', "kafka_options.partitions = 0: from 1 to 256"),
+        ('{"partition": 3}', "unknown field `partition`"),
+        ('{"partitions": "3"', "truncated"),
+        ('{"security_protocol": "TLS"}', "invalid enum value 'TLS'"),
+    ],
+)
+def test_kafka_options_that_cannot_be_meant_are_refused_and_named(text, message):
+    with pytest.raises(InvalidSettings, match="kafka_options|KAFKA_OPTIONS") as refusal:
+        load({"POINTSMAN_KAFKA_OPTIONS": text})
+
+    assert message in str(refusal.value)

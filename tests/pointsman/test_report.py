@@ -67,7 +67,7 @@ def monitor(tmp_path_factory):
     """The address of a monitor that has counted thirty predictions."""
     home = tmp_path_factory.mktemp("report")
     (home / "models").mkdir()
-    settings = Settings(registry=str(home / "models"), state_dir=home / "state", monitor_tick_ms=10)
+    settings = Settings(registry=str(home / "models"), state_dir=home / "state")
     asyncio.run(write_log(settings.state_dir / "spool"))
     listener = socket.create_server(("127.0.0.1", 0))
     loop, stop = asyncio.new_event_loop(), asyncio.Event()

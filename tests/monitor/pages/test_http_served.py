@@ -37,7 +37,7 @@ def registry(tmp_path, world, references, graphs):
 
 @pytest.fixture
 def settings(tmp_path, registry):
-    return Settings(registry=str(registry), state_dir=tmp_path / "state", monitor_tick_ms=10, drain_timeout_seconds=10)
+    return Settings(registry=str(registry), state_dir=tmp_path / "state", drain_timeout_seconds=10)
 
 
 @asynccontextmanager
