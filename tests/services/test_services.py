@@ -1,0 +1,58 @@
+"""The servers that tests lean on do what they say: start, stop, keep, and be slow when told."""
+
+import socket
+import time
+
+import redis as client
+
+
+def test_a_broker_comes_back_with_its_data_on_the_same_port(own_kafka):
+    import asyncio
+
+    from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+    from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+    one = own_kafka(1)
+
+    async def write():
+        admin = AIOKafkaAdminClient(bootstrap_servers=one.address)
+        await admin.start()
+        await admin.create_topics([NewTopic("kept", 1, 1)])
+        await admin.close()
+        async with AIOKafkaProducer(bootstrap_servers=one.address, acks="all") as producer:
+            await producer.send_and_wait("kept", b"here")
+
+    async def read():
+        async with AIOKafkaConsumer("kept", bootstrap_servers=one.address, auto_offset_reset="earliest") as consumer:
+            return (await asyncio.wait_for(consumer.getone(), 20)).value
+
+    asyncio.run(write())
+    one.brokers[0].kill()
+    one.brokers[0].start()
+
+    assert asyncio.run(read()) == b"here"
+
+
+def test_a_redis_comes_back_with_its_data_on_the_same_port(redis_server):
+    with client.Redis.from_url(redis_server.url) as one:
+        one.set("key", "kept")
+    redis_server.kill()
+    redis_server.start(keep=True)
+
+    with client.Redis.from_url(redis_server.url) as one:
+        assert one.get("key") == b"kept"
+
+
+def test_a_proxy_delays_and_cuts(redis_server, make_proxy):
+    proxy = make_proxy(redis_server.port)
+    with socket.create_connection(("127.0.0.1", proxy.port), timeout=10) as line:
+        with proxy.being(latency_s=0.3):
+            began = time.monotonic()
+            line.sendall(b"PING\r\n")
+            assert line.recv(100) == b"+PONG\r\n"
+            assert time.monotonic() - began >= 0.3
+        proxy.cut()
+        try:
+            assert line.recv(100) == b""
+        except ConnectionResetError:
+            pass
