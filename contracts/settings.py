@@ -96,6 +96,9 @@ class Settings(Contract, frozen=True, kw_only=True):
             )
         if self.log_segment_bytes < 4096:
             raise InvalidSettings(f"log_segment_bytes = {self.log_segment_bytes}: must be at least 4096")
+        if self.redis and not self.redis.startswith(("redis://", "rediss://", "unix://")):
+            # not shown: it may hold a password
+            raise InvalidSettings("redis is no URL of a Redis: write one such as redis://host:6379/0")
         ports = [port for port in (self.http_port, self.admin_port, self.monitor_port) if port]
         if len(set(ports)) != len(ports):
             raise InvalidSettings(f"ports {ports}: each role needs one of its own")

@@ -5,7 +5,6 @@ ETag. Never decides what a verb does to a plan (`gateway.shifts`), never runs a 
 """
 
 import logging
-from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
@@ -18,27 +17,27 @@ from starlette.routing import Route
 from contracts.errors import PointsmanError
 from contracts.plan import Plan
 from contracts.wire import Contract, encode
-from gateway.admin_bodies import Changes, Failure, Health, Models, Moved, MovedOn, Workers
+from gateway.admin_bodies import Changes, Failure, Health, Judged, Models, Monitors, Moved, MovedOn, Workers
 from gateway.admin_models import model_rows
 from gateway.admin_requests import Handle, actor_of, body_of, limit_of, model_of, revision_of, same_site, wait_of
 from gateway.admin_routes import ACTOR, IF_MATCH, LIMIT, MODEL, ONE_MODEL, REASON, WAIT, Endpoint, openapi
 from gateway.admin_verbs import VERBS, Verb
 from gateway.clock import Clock
 from gateway.convergence import await_convergence
+from gateway.fleet import Fleet, Seen
 from gateway.plan_control import Accepted, Origin, PlanControl, PlanMoved
 from gateway.plan_store.store import PlanStore
 from gateway.status import status_of
-from gateway.worker_status import read_statuses
 from registry_client.registry import RegistryClient
 
 
 class AdminParts(NamedTuple):
-    """What the admin API is made of; `workers` is the directory of the workers' status files."""
+    """What the admin API is made of."""
 
     control: PlanControl
     store: PlanStore
     registry: RegistryClient
-    workers: Path
+    fleet: Fleet
     clock: Clock
     version: str
 
@@ -69,6 +68,15 @@ class Admin:
                 etag=True,
             ),
             Endpoint("GET", history, "Who changed what when", self.history, Changes, None, (MODEL, LIMIT), (404,)),
+            Endpoint(
+                "GET",
+                "/admin/models/{model}/verdicts",
+                "What the monitors' guards said last",
+                self.verdicts,
+                Judged,
+                None,
+                (MODEL,),
+            ),
             *(
                 Endpoint(
                     "POST",
@@ -85,18 +93,20 @@ class Admin:
             ),
             Endpoint("GET", "/admin/audit", "All changes", self.audit, Changes, None, (LIMIT, ONE_MODEL)),
             Endpoint("GET", "/admin/workers", "The living workers", self.workers, Workers),
+            Endpoint("GET", "/admin/monitors", "The living monitors", self.monitors, Monitors),
             Endpoint("GET", "/openapi.json", "This description", self.description, None),
         )
 
     async def health(self, _: Request) -> Response:
         """200 while the plan store can be read."""
         await self._parts.store.generation()
-        return _json(Health(status="ok", workers=len(read_statuses(self._parts.workers))))
+        return _json(Health(status="ok", workers=len((await self._parts.fleet.workers()).workers)))
 
     async def models(self, _: Request) -> Response:
         """Every model that is registered or loaded."""
-        rows, warnings = await model_rows(self._parts.registry, self._parts.store, read_statuses(self._parts.workers))
-        return _json(Models(models=rows, warnings=warnings))
+        seen = await self._parts.fleet.workers()
+        rows, warnings = await model_rows(self._parts.registry, self._parts.store, seen.workers)
+        return _json(Models(models=rows, warnings=(*warnings, *seen.warnings)))
 
     async def plan(self, request: Request) -> Response:
         """The plan itself, to be edited and put back."""
@@ -134,6 +144,10 @@ class Admin:
             await self._parts.control.plan(model)
         return _json(Changes(changes=tuple(changes)))
 
+    async def verdicts(self, request: Request) -> Response:
+        """The latest verdict of each variant and guard; none where nothing was judged."""
+        return _json(Judged(verdicts=await self._parts.fleet.verdicts(model_of(request))))
+
     async def audit(self, request: Request) -> Response:
         """The changes of all models, newest first."""
         changes = await self._parts.control.history(request.query_params.get("model"), limit_of(request))
@@ -141,7 +155,12 @@ class Admin:
 
     async def workers(self, _: Request) -> Response:
         """The living workers, as they describe themselves."""
-        return _json(Workers(workers=tuple(read_statuses(self._parts.workers))))
+        seen = await self._parts.fleet.workers()
+        return _json(Workers(workers=tuple(seen.workers), warnings=seen.warnings))
+
+    async def monitors(self, _: Request) -> Response:
+        """The living monitors, as they describe themselves."""
+        return _json(Monitors(monitors=tuple(await self._parts.fleet.monitors())))
 
     async def description(self, _: Request) -> Response:
         """The OpenAPI document."""
@@ -165,7 +184,7 @@ class Admin:
     async def _moved(self, accepted: Accepted, wait_ms: float) -> Response:
         change = accepted.change
         seen = await await_convergence(
-            self._parts.workers, change.model, change.revision, wait_ms, self._parts.clock.mono_ns
+            self._parts.fleet, change.model, change.revision, wait_ms, self._parts.clock.mono_ns
         )
         body = Moved(
             plan=change.after,
@@ -173,9 +192,14 @@ class Admin:
             workers=seen.applied,
             errors=seen.errors,
             converged=str(seen) if wait_ms else None,
-            warnings=(f"the change stands, but is missing from the log: {accepted.unlogged}",)
-            if accepted.unlogged
-            else (),
+            warnings=(
+                *(
+                    (f"the change stands, but is missing from the log: {accepted.unlogged}",)
+                    if accepted.unlogged
+                    else ()
+                ),
+                *Seen([], seen.missing, seen.silent).warnings,
+            ),
         )
         return _json(body, revision=change.revision)
 
@@ -211,4 +235,6 @@ async def _broken(_: Request, error: Exception) -> Response:
 
 def _json(body: Contract, *, status: int = 200, revision: int | None = None) -> Response:
     headers = {} if revision is None else {"etag": f'"{revision}"'}
+    if status == 503:
+        headers["retry-after"] = "1"
     return Response(encode(body), status, headers, media_type="application/json")

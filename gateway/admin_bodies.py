@@ -4,6 +4,8 @@ Enters and leaves: JSON. Never holds a rule about plans: those are in `gateway.s
 """
 
 from contracts.plan import Change, Plan, VersionRef
+from contracts.standing import MonitorStanding
+from contracts.verdict import Verdict
 from contracts.wire import Contract
 from gateway.shares import checked_share, parse_share
 from gateway.worker_status import WorkerStatus
@@ -59,6 +61,14 @@ class RollbackBody(VerbBody, frozen=True, kw_only=True):
     to: int | None = None
 
 
+class RepublishBody(VerbBody, frozen=True, kw_only=True):
+    """For a plan store that lost changes: what the workers run comes back as a newer revision, with `stored` what the store
+    holds. `expected_revision` is the store's.
+    """
+
+    stored: bool = False
+
+
 class Moved(Contract, frozen=True, kw_only=True):
     """An accepted change. `workers`: the revision each living worker routes by; `errors`: why one stays behind;
     `converged`: such as "2/2 in 34 ms", null where nobody asked to wait.
@@ -112,9 +122,22 @@ class Changes(Contract, frozen=True, kw_only=True):
 
 
 class Workers(Contract, frozen=True, kw_only=True):
-    """The living workers."""
+    """The living workers, of all hosts where there is a fleet; `warnings` says why some may be missing."""
 
     workers: tuple[WorkerStatus, ...]
+    warnings: tuple[str, ...] = ()
+
+
+class Monitors(Contract, frozen=True, kw_only=True):
+    """The living monitors and how far each is."""
+
+    monitors: tuple[MonitorStanding, ...]
+
+
+class Judged(Contract, frozen=True, kw_only=True):
+    """The latest verdict of each variant and guard of a model."""
+
+    verdicts: tuple[Verdict, ...]
 
 
 class Health(Contract, frozen=True, kw_only=True):

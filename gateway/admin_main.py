@@ -17,11 +17,13 @@ from contracts.settings import Settings
 from contracts.wire import encode
 from gateway.admin import AdminParts, admin_app
 from gateway.clock import Clock, system_clock
+from gateway.fleet import applied_of
+from gateway.last_good import LastGood
 from gateway.plan_control import Audit, PlanControl
-from gateway.plan_store.sqlite import SqlitePlanStore
-from gateway.plan_store.store import PlanStore
+from gateway.plan_floor import Applied
 from gateway.probe import probe_in_child
 from gateway.server import Server
+from gateway.shared_state import SharedState, shared_state
 from gateway.version_check import VersionCheck
 from prediction_log.segment import Kind
 from prediction_log.writer import open_writer
@@ -39,18 +41,20 @@ async def serve_admin(settings: Settings, listener: socket.socket | None, stop: 
     """
     clock = system_clock()
     async with AsyncExitStack() as stack:
-        store = SqlitePlanStore(settings.state_dir / "plans.sqlite")
-        stack.push_async_callback(store.aclose)
+        shared = shared_state(settings, clock)
+        stack.push_async_callback(shared.aclose)
         registry = FolderRegistry(Path(settings.registry), settings.state_dir / "cache")
         audit = await _audit_to_log(settings, stack)
-        parts = _parts(settings, store, registry, audit, clock)
+        parts = _parts(settings, shared, registry, audit, clock)
         server = Server(_config(settings, parts))
         stopping = asyncio.create_task(_stop_when(stop, server))
         stack.callback(stopping.cancel)
         await server.serve(sockets=None if listener is None else [listener])
 
 
-def _parts(settings: Settings, store: PlanStore, registry: RegistryClient, audit: Audit, clock: Clock) -> AdminParts:
+def _parts(settings: Settings, shared: SharedState, registry: RegistryClient, audit: Audit, clock: Clock) -> AdminParts:
+    last_good = LastGood(settings.state_dir / "last_good")
+
     async def probe(path: Path) -> None:
         await probe_in_child(
             path,
@@ -58,11 +62,14 @@ def _parts(settings: Settings, store: PlanStore, registry: RegistryClient, audit
             timeout_seconds=settings.model_load_timeout_seconds,
         )
 
+    async def applied(model: str) -> Applied:
+        return await applied_of(model, last_good, shared.fleet)
+
     return AdminParts(
-        control=PlanControl(store, registry, VersionCheck(registry, probe), audit, clock),
-        store=store,
+        control=PlanControl(shared.store, registry, VersionCheck(registry, probe), audit, clock, applied),
+        store=shared.store,
         registry=registry,
-        workers=settings.state_dir / "workers",
+        fleet=shared.fleet,
         clock=clock,
         version=version("pointsman"),
     )

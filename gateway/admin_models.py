@@ -1,13 +1,14 @@
 """What is registered, loaded and routed, model by model.
 
-Enters: the registry, the plan store and the workers' statuses. Leaves: one row a model. A registry that is away makes
-a warning, not an error: what is loaded and routed is known without it.
+Enters: the registry, the plan store and the workers' statuses. Leaves: one row a model. A registry or a store that is away
+makes a warning, not an error: what is loaded is known without them.
 """
 
 import asyncio
 from collections.abc import Sequence
 
-from contracts.errors import ModelRejected, NotFound, RegistryUnavailable
+from contracts.errors import ModelRejected, NotFound, RegistryUnavailable, StoreUnavailable
+from contracts.plan import Plan
 from gateway.admin_bodies import ModelRow
 from gateway.plan_store.store import PlanStore
 from gateway.worker_status import WorkerStatus
@@ -31,15 +32,20 @@ async def _row(
     registry: RegistryClient, store: PlanStore, workers: Sequence[WorkerStatus], model: str
 ) -> tuple[ModelRow, str]:
     warning, versions, aliases = "", list[str](), dict[str, str]()
+    plan: Plan | None = None
     try:
         versions, aliases = await registry.versions(model), await registry.pointers(model)
     except (NotFound, RegistryUnavailable, ModelRejected) as error:
         warning = f"{model}: {error}"
+    try:
+        plan = await store.read(model)
+    except StoreUnavailable as error:
+        warning = f"{model}: its plan is not known: {error}"
     row = ModelRow(
         model=model,
         versions=tuple(versions),
         aliases=aliases,
-        loaded={w.slot: tuple(w.loaded[model]) for w in workers if model in w.loaded},
-        plan=await store.read(model),
+        loaded={w.name: tuple(w.loaded[model]) for w in workers if model in w.loaded},
+        plan=plan,
     )
     return row, warning

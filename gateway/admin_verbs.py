@@ -8,7 +8,15 @@ from typing import Any, Final, NamedTuple
 
 from contracts.plan import Mode
 from gateway import shifts
-from gateway.admin_bodies import PromoteBody, RemoveBody, RollbackBody, ShareBody, VerbBody, VersionBody
+from gateway.admin_bodies import (
+    PromoteBody,
+    RemoveBody,
+    RepublishBody,
+    RollbackBody,
+    ShareBody,
+    VerbBody,
+    VersionBody,
+)
 from gateway.plan_control import Accepted, Origin, PlanControl
 
 Apply = Callable[[PlanControl, str, Origin, Any], Awaitable[Accepted]]
@@ -62,6 +70,10 @@ async def _cool(control: PlanControl, model: str, origin: Origin, body: VersionB
     return await control.change(model, origin, lambda plan: shifts.cool(plan, body.version))
 
 
+async def _republish(control: PlanControl, model: str, origin: Origin, body: RepublishBody) -> Accepted:
+    return await control.republish(model, origin, stored=body.stored)
+
+
 VERBS: Final = (
     Verb(
         "canary",
@@ -87,4 +99,10 @@ VERBS: Final = (
     Verb("remove", "Take a challenger out", RemoveBody, _remove),
     Verb("warm", "Keep a version loaded without traffic", VersionBody, _warm),
     Verb("cool", "Stop keeping a version loaded without traffic", VersionBody, _cool),
+    Verb(
+        "republish",
+        "After the plan store lost changes: settle what runs, or what is stored, as a newer revision",
+        RepublishBody,
+        _republish,
+    ),
 )

@@ -11,19 +11,20 @@ from typing import Any
 import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from contracts.errors import InvalidInput, LogUnavailable, PointsmanError
 from contracts.wire import encode
 from gateway.exposition import CONTENT_TYPE
-from gateway.fast_lane import Arrival, Reply, target_of
+from gateway.fast_lane import Arrival, target_of
 from gateway.http import Inference
 from gateway.labels import encode_summary, take_labels
 from gateway.metrics import Meter
 from gateway.plans import Models
 from gateway.protocol import metadata
+from gateway.reply import Reply
 from gateway.status import status_of
 from prediction_log.segment import Kind
 from prediction_log.writer import LogWriter
@@ -158,6 +159,8 @@ class DataPlane:
                 return await endpoint(request)
             except PointsmanError as error:
                 return _response(self._inference.refuse(status_of(error), str(error), error.code))
+            except ClientDisconnect:
+                return Response(status_code=400)  # nobody is there to read it
             except msgspec.MsgspecError as error:
                 return _response(self._inference.refuse(400, f"body: {error}", InvalidInput.code))
 

@@ -5,7 +5,7 @@ revision is the smallest of all live workers: the one the slowest of them applie
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -13,26 +13,30 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from gateway.metrics import LATENCY_BOUNDS_US, Labels, Snapshot, load
+from prediction_log.forward_status import ForwarderStatus, read_status
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 def page(directory: Path, slots: Iterable[str]) -> bytes:
-    """The metrics page of these slots."""
+    """The metrics page of these slots, and of the host's forwarder where there is one."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Host([load(directory, slot) for slot in slots]))
+    registry.register(_Host({slot: load(directory, slot) for slot in slots}))
+    forwarder = read_status(directory.parent)
+    if forwarder is not None:
+        registry.register(_Forwarder(forwarder))
     return generate_latest(registry)
 
 
 class _Host(Collector):
-    def __init__(self, snapshots: Sequence[Snapshot]) -> None:
-        self._snapshots = snapshots
+    def __init__(self, by_slot: Mapping[str, Snapshot]) -> None:
+        self._by_slot = by_slot
 
     def describe(self) -> Iterable[Metric]:
         return ()
 
     def collect(self) -> Iterator[Metric]:
-        snapshots = self._snapshots
+        snapshots = list(self._by_slot.values())
         yield _counter(
             "pointsman_predictions",
             "Prediction records by what became of them",
@@ -57,8 +61,53 @@ class _Host(Collector):
             ("outcome",),
             (pair for snapshot in snapshots for pair in snapshot.labels),
         )
+        yield _counter(
+            "pointsman_connections_closed",
+            "Connections that were ended, or refused, because of what their client did or did not do",
+            ("reason",),
+            (pair for snapshot in snapshots for pair in snapshot.closed),
+        )
         yield _latency(pair for snapshot in snapshots for pair in snapshot.latency)
+        yield from _plan_gauges(self._by_slot)
         yield from _gauges(snapshots)
+
+
+class _Forwarder(Collector):
+    def __init__(self, status: ForwarderStatus) -> None:
+        self._status = status
+
+    def describe(self) -> Iterable[Metric]:
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        now = self._status
+        for name, text, count in (
+            ("pointsman_forward_sent_records", "Records sent to Kafka, repetitions included", now.sent),
+            ("pointsman_forward_acked_records", "Records that Kafka acknowledged", now.acked),
+            ("pointsman_forward_acked_bytes", "Bytes of acknowledged records, before compression", now.bytes),
+            ("pointsman_forward_dead_records", "Records that Kafka cannot take, kept aside", now.dead),
+            ("pointsman_forward_rebuilds", "Producers given up after an error", now.rebuilds),
+            ("pointsman_forward_cursor_repairs", "Cursors that did not fit their log", now.repairs),
+            ("pointsman_forward_removed_segments", "Segments removed after their time", now.removed),
+        ):
+            yield CounterMetricFamily(name, text, value=count)
+        age_us = now.at_us - now.oldest_unsent_us if now.oldest_unsent_us is not None else 0
+        for name, text, value in (
+            (
+                "pointsman_forward_backlog_records",
+                "Committed records that Kafka has not acknowledged",
+                now.backlog_records,
+            ),
+            ("pointsman_forward_backlog_bytes", "Their bytes in the spool", now.backlog_bytes),
+            (
+                "pointsman_forward_oldest_unsent_seconds",
+                "Age of the oldest of them; 0 where there is none",
+                age_us / 1e6,
+            ),
+            ("pointsman_forward_trouble", "1 while something keeps records from going out", now.trouble is not None),
+            ("pointsman_forward_updated_seconds", "When the forwarder last told", now.at_us / 1e6),
+        ):
+            yield GaugeMetricFamily(name, text, value=float(value))
 
 
 def _counter(name: str, text: str, labels: Sequence[str], pairs: Iterable[tuple[Labels, int]]) -> Metric:
@@ -91,6 +140,38 @@ def _latency(pairs: Iterable[tuple[Labels, list[int]]]) -> Metric:
     return family
 
 
+def _plan_gauges(by_slot: Mapping[str, Snapshot]) -> Iterator[Metric]:
+    """Who follows which plan; one worker's revision against another's is how far a shift has come."""
+    each = GaugeMetricFamily(
+        "pointsman_worker_plan_revision", "The revision that a worker applies", labels=["worker", "model"]
+    )
+    behind = GaugeMetricFamily(
+        "pointsman_plan_behind_workers",
+        "Workers that do not follow the newest plan, or lack a version",
+        labels=["model"],
+    )
+    refused = GaugeMetricFamily(
+        "pointsman_plan_refused_workers",
+        "Workers that refuse the stored plan: the store lost changes",
+        labels=["model"],
+    )
+    for slot, snapshot in sorted(by_slot.items()):
+        for model, revision in sorted(snapshot.gauges.revisions.items()):
+            each.add_metric([slot, model], revision)
+    gauges = [snapshot.gauges for snapshot in by_slot.values()]
+    for model in sorted({model for one in gauges for model in (*one.revisions, *one.behind)}):
+        reasons = [one.behind[model] for one in gauges if model in one.behind]
+        behind.add_metric([model], len(reasons))
+        refused.add_metric([model], sum(reasons))
+    yield each
+    yield behind
+    yield refused
+    reached = min((one.store_reached for one in gauges), default=False)
+    yield GaugeMetricFamily(
+        "pointsman_plan_store_reached", "1 where every worker could ask the plan store last time", value=int(reached)
+    )
+
+
 def _gauges(snapshots: Sequence[Snapshot]) -> Iterator[Metric]:
     revision = GaugeMetricFamily(
         "pointsman_plan_revision", "The revision that the slowest worker applies", labels=["model"]
@@ -104,6 +185,8 @@ def _gauges(snapshots: Sequence[Snapshot]) -> Iterator[Metric]:
     yield loaded
     written = sum(snapshot.gauges.log_bytes for snapshot in snapshots)
     yield GaugeMetricFamily("pointsman_log_written_bytes", "Bytes written by the present log writers", value=written)
+    connections = sum(snapshot.connections for snapshot in snapshots)
+    yield GaugeMetricFamily("pointsman_connections", "Open connections of the data plane", value=connections)
     shed = sum(snapshot.gauges.log_shed for snapshot in snapshots)
     yield GaugeMetricFamily(
         "pointsman_log_shed_records", "Shadow records that the present log writers could not take", value=shed

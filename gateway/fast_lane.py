@@ -2,37 +2,23 @@
 
 Enters: bytes of a connection. Leaves: bytes of replies. Inference requests skip the ASGI machinery (scope, header lists,
 events, two sends), which costs twice as much and more than a small model; everything else takes uvicorn's own road on the
-same connection. Keep-alive, pipelining, flow control and drain stay uvicorn's: this class only replaces the cycle of one
-request. Never decides what to answer: `gateway.http` does.
+same connection, inside the same bounds (`connection.py`). Never decides what to answer: `gateway.http` does.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from gateway.connection import Connection
+from gateway.connection_edge import Edge
+from gateway.connection_limits import BETWEEN, BODY, PLAIN_BODY, Refuse, Refused
+from gateway.reply import Reply
+from gateway.turn import Turn
 
 INFER_PREFIX: Final = b"/v2/models/"
 INFER_SUFFIX: Final = b"/infer"
 TARGETS_MAX: Final = 1024
-KEEP_ALIVE_SECONDS: Final = 75.0
-LINGER_SECONDS: Final = 1.0
-"""How long a draining worker waits for one more request on an idle connection, to tell its client to go elsewhere."""
-HEADERS_MAX: Final = 100
-HEADER_BYTES_MAX: Final = 32 * 1024
-
-JSON_HEAD: Final = b"content-type: application/json\r\ncontent-length: "
-STATUS_LINES: Final = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
-
-
-class Reply(NamedTuple):
-    """A status, a JSON body, and further headers."""
-
-    status: int
-    body: bytes
-    headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
 class Target(NamedTuple):
@@ -72,11 +58,11 @@ def target_of(path: bytes) -> Target | None:
 class Lane:
     """What all fast connections of a worker share; at most `TARGETS_MAX` parsed paths are kept, then it starts anew."""
 
-    def __init__(self, infer: Infer, refuse: Callable[[int, str], Reply], body_bytes_max: int) -> None:
+    def __init__(self, infer: Infer, refuse: Refuse, body_bytes_max: int, edge: Edge) -> None:
         self.infer = infer
         self.refuse = refuse
         self.body_bytes_max = body_bytes_max
-        self.connections: set[FastLane] = set()
+        self.edge = edge
         self._targets: dict[bytes, Target | None] = {}
 
     def target(self, url: bytes) -> Target | None:
@@ -89,148 +75,122 @@ class Lane:
             target = self._targets[url] = target_of(url.partition(b"?")[0])
             return target
 
-    def sweep(self, now: float) -> None:
-        """Close connections that have been idle for too long; `now` is the event loop's time in seconds."""
-        for connection in [one for one in self.connections if one.idle]:
-            if now - connection.idle_since > KEEP_ALIVE_SECONDS:
-                connection.timeout_keep_alive_handler()
 
+class InferCycle(Turn):
+    """The turn of one inference request."""
 
-class _Nothing:
-    """Stands where uvicorn keeps an event that wakes an ASGI app; nobody waits here."""
-
-    def set(self) -> None:
-        pass
-
-
-class InferCycle:
-    """One inference request on a connection, in the shape that uvicorn's protocol expects of a cycle."""
-
-    message_event = _Nothing()
+    body: bytes | bytearray = b""
+    whole: asyncio.Event | None = None
+    more_body = True
 
     def __init__(self, connection: "FastLane", target: Target, *, keep_alive: bool) -> None:
-        self._connection = connection
+        self.connection = connection
+        self.keep_alive = keep_alive
         self._target = target
         self._headers = connection.headers
-        self._chunks: list[bytes] = []
-        self._size = 0
-        self._whole: asyncio.Event | None = None
-        self.queued = False
-        self.started = False
-        self.too_large = _declared(self._headers) > connection.lane.body_bytes_max
-        self.more_body = True
-        self.keep_alive = keep_alive
-        self.disconnected = False
-        self.response_complete = False
+        self._infer = connection.lane.infer
 
     def take(self, chunk: bytes) -> None:
-        """Keep a piece of the body; over the bound nothing is kept any more."""
-        self._size += len(chunk)
-        if self._size > self._connection.lane.body_bytes_max:
-            self.too_large = True
-        if self.too_large:
-            self._chunks.clear()
+        """Keep a piece of the body: the usual one is the only one; many small ones cost no more than their bytes."""
+        self.size += len(chunk)
+        if not self.body:
+            self.body = chunk
         else:
-            self._chunks.append(chunk)
+            if isinstance(self.body, bytes):
+                self.body = bytearray(self.body)
+            self.body += chunk
 
     def finish(self) -> None:
-        """The body is whole."""
+        """The body is whole, or never will be."""
         self.more_body = False
-        if self._whole is not None:
-            self._whole.set()
+        if self.whole is not None:
+            self.whole.set()
+
+    def refuse(self, refusal: Reply) -> None:
+        """Answer with this when the turn has come."""
+        super().refuse(refusal)
+        self.body = b""
+        self.finish()
 
     async def run_asgi(self, _app: Any) -> None:
-        """Answer; uvicorn starts this as a task where the request's turn on the connection has come."""
+        """Answer, once the body is whole."""
         self.started = True
-        if self.more_body and not self.too_large:
-            self._whole = asyncio.Event()
-            await self._whole.wait()
-        lane = self._connection.lane
-        if self.too_large:
-            self.keep_alive = False
-            reply = lane.refuse(
-                413, f"the body has more than {lane.body_bytes_max} bytes (body_bytes_max); send less at once"
-            )
+        if self.more_body:
+            self.whole = asyncio.Event()
+            await self.whole.wait()
+        if self.refusal is not None:
+            self.send(self.refusal)
+        elif self.more_body:
+            self.release()  # the client left before it was whole
         else:
-            chunks = self._chunks
-            body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-            reply = await lane.infer(Arrival(self._target, self._headers, body))
-        self._send(reply)
-
-    def _send(self, reply: Reply) -> None:
-        self.response_complete = True
-        connection = self._connection
-        if self.disconnected or connection.transport.is_closing():
-            return
-        connection.transport.write(b"".join(reply_bytes(reply, keep_alive=self.keep_alive)))
-        if not self.keep_alive:
-            connection.transport.close()
-        connection.on_response_complete()
+            self.send(await self._infer(Arrival(self._target, self._headers, bytes(self.body))))
 
 
-class FastLane(HttpToolsProtocol):
-    """uvicorn's connection, with a lane of its own for inference requests."""
+class FastLane(Connection):
+    """A connection with a lane of its own for inference requests."""
 
     def __init__(self, lane: Lane, **uvicorn_arguments: Any) -> None:
-        super().__init__(**uvicorn_arguments)
+        super().__init__(lane.edge, lane.refuse, **uvicorn_arguments)
         self.lane = lane
-        self.idle_since = self.loop.time()
-        self.leaving = False
-        self._header_bytes = 0
-        lane.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
-        self.lane.connections.discard(self)
+        """Let go of requests that will never be whole, or never answered."""
+        waiting: list[Any] = [cycle for cycle, _ in self.pipeline]
+        for cycle in (*waiting, self.cycle):
+            if isinstance(cycle, Turn) and not cycle.started:
+                cycle.release()
+            elif isinstance(cycle, InferCycle) and cycle.whole is not None:
+                cycle.whole.set()
         super().connection_lost(exc)
-
-    @property
-    def idle(self) -> bool:
-        """Whether nothing has been asked, or all that was asked is answered."""
-        return self.cycle is None or self.cycle.response_complete
-
-    def on_message_begin(self) -> None:
-        """Start a request; the ASGI scope is made only where it is needed."""
-        self.url = b""
-        self.expect_100_continue = False
-        self.headers = []
-        self._header_bytes = 0
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header; more than the bound is a malformed request."""
-        self._header_bytes += len(name) + len(value)
-        if self._header_bytes > HEADER_BYTES_MAX or len(self.headers) >= HEADERS_MAX:
-            raise ValueError(f"more than {HEADERS_MAX} headers or {HEADER_BYTES_MAX} bytes of them")
-        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Choose the lane."""
-        target = self.lane.target(self.url) if self.parser.get_method() == b"POST" else None
+        parser, lane = self.parser, self.lane
+        version = parser.get_http_version()
+        if version != "1.1" or self.hosts != 1 or self.upgrades:
+            self.check_head(version)
+        if self.declared > lane.body_bytes_max:
+            raise self._too_large()
+        if len(self.pipeline) >= self.limits.pipelined:
+            message = f"more than {self.limits.pipelined} requests wait on this connection: read the replies first"
+            raise Refused(503, message, "pipelined")
+        target = lane.target(self.url) if parser.get_method() == b"POST" else None
+        self.asked = True
         if target is None or self.expect_100_continue:
-            self._take_the_slow_road()
+            self.take_slow_road()
+            self.stage = BODY
             return
-        keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive() and not self.leaving
+        keep_alive = version != "1.0" and parser.should_keep_alive() and not self.leaving
         earlier: Any = self.cycle
         cycle: Any = InferCycle(self, target, keep_alive=keep_alive)
         self.cycle = cycle
+        self.stage = BODY
         if earlier is not None and not earlier.response_complete:
             cycle.queued = True
             self.flow.pause_reading()
             self.pipeline.appendleft((cycle, self.app))
-        else:
-            self._refuse_early(cycle)
 
     def on_body(self, body: bytes) -> None:
         """Hand a piece of the body to the request it belongs to."""
+        self.body_bytes += len(body)
+        if self.body_bytes > self.lane.body_bytes_max:
+            raise self._too_large()
+        edge = self.edge
+        if edge.held + len(body) > self.limits.held_bytes:
+            raise Refused(503, f"bodies of {edge.held} bytes wait already: try again later", "bodies_held")
         cycle: Any = self.cycle
         if isinstance(cycle, InferCycle):
             cycle.take(body)
-            self._refuse_early(cycle)
+            edge.held += len(body)
         else:
-            super().on_body(body)
+            self.take_slow_body(body)
 
     def on_message_complete(self) -> None:
         """The request is whole: an inference starts now, unless earlier requests of the connection come first."""
+        if self.body_bytes < self.declared:
+            self.stage = PLAIN_BODY  # the parser takes the body for another protocol's: see `_stay`
+            return
+        self.stage = BETWEEN
         cycle: Any = self.cycle
         if not isinstance(cycle, InferCycle):
             super().on_message_complete()
@@ -239,63 +199,8 @@ class FastLane(HttpToolsProtocol):
         if not cycle.queued and not cycle.started:
             self._start_asgi_task(cycle, self.app)  # type: ignore[arg-type]  # a cycle of our own, of the same shape
 
-    def _refuse_early(self, cycle: Any) -> None:
-        """Answer a body over the bound before the rest of it comes."""
-        if cycle.too_large and not cycle.queued and not cycle.started:
-            cycle.started = True
-            self._start_asgi_task(cycle, self.app)
-
-    def on_response_complete(self) -> None:
-        """Go on with what waits on this connection; an idle one is noted, for `sweep`, instead of arming a timer."""
-        if self.pipeline:
-            super().on_response_complete()
-        else:
-            self.flow.resume_reading()
-            self.idle_since = self.loop.time()
-
-    def shutdown(self) -> None:
-        """Leave without cutting anybody off: the next reply says `connection: close`, and only a connection on which
-        nothing more is asked for a while is closed from here.
-        """
-        self.leaving = True
-        if self.idle:
-            self.loop.call_later(LINGER_SECONDS, self._leave)
-        else:
-            self.cycle.keep_alive = False
-
-    def _leave(self) -> None:
-        if self.idle and not self.transport.is_closing():
-            self.transport.close()
-
-    def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP, in the one error shape that all clients read."""
-        reply = self.lane.refuse(400, msg)
-        self.transport.write(b"".join(reply_bytes(reply, keep_alive=False)))
-        self.transport.close()
-
-    def _take_the_slow_road(self) -> None:
-        url, headers, expects = self.url, self.headers, self.expect_100_continue
-        super().on_message_begin()
-        self.url, self.expect_100_continue = url, expects
-        self.headers.extend(headers)
-        super().on_headers_complete()
-        if self.leaving:
-            self.cycle.keep_alive = False
-
-
-def _declared(headers: list[tuple[bytes, bytes]]) -> int:
-    for name, value in headers:
-        if name == b"content-length":
-            return int(value)
-    return 0
-
-
-def reply_bytes(reply: Reply, *, keep_alive: bool) -> list[bytes]:
-    """A reply as it goes on the wire."""
-    parts = [STATUS_LINES[reply.status], JSON_HEAD, str(len(reply.body)).encode()]
-    for name, value in reply.headers:
-        parts += (b"\r\n", name, b": ", value)
-    if not keep_alive:
-        parts.append(b"\r\nconnection: close")
-    parts += (b"\r\n\r\n", reply.body)
-    return parts
+    def _too_large(self) -> Refused:
+        most = self.lane.body_bytes_max
+        return Refused(
+            413, f"the body has more than {most} bytes (body_bytes_max); send less at once", "body_too_large"
+        )

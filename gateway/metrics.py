@@ -37,7 +37,8 @@ Labels = tuple[str, ...]
 
 class Gauges(Contract, frozen=True, kw_only=True):
     """What a worker reads off itself: applied plan revision and number of loaded versions by model, bytes written by
-    its log writer, shadow records that the writer had to shed, and whether it can log at all.
+    its log writer, shadow records that the writer had to shed, and whether it can log at all. `behind`: models whose
+    newest plan it does not follow, and whether that is because the store fell back; `store_reached`: it could ask last time.
     """
 
     revisions: dict[str, int] = {}
@@ -45,6 +46,8 @@ class Gauges(Contract, frozen=True, kw_only=True):
     log_bytes: int = 0
     log_shed: int = 0
     log_writable: bool = True
+    behind: dict[str, bool] = {}
+    store_reached: bool = True
 
 
 class Snapshot(Contract, frozen=True, kw_only=True):
@@ -54,7 +57,9 @@ class Snapshot(Contract, frozen=True, kw_only=True):
     fallbacks: list[tuple[Labels, int]] = []
     rejections: list[tuple[Labels, int]] = []
     labels: list[tuple[Labels, int]] = []
+    closed: list[tuple[Labels, int]] = []
     latency: list[tuple[Labels, list[int]]] = []
+    connections: int = 0
     gauges: Gauges = Gauges()
 
 
@@ -66,6 +71,8 @@ class Meter:
         self._fallbacks = dict(before.fallbacks)
         self._rejections = dict(before.rejections)
         self._labels = dict(before.labels)
+        self._closed = dict(before.closed)
+        self.connections = 0
         self._latency = dict(before.latency)
 
     def observe(self, record: Prediction) -> None:
@@ -84,6 +91,10 @@ class Meter:
         """Count labels that were accepted or refused."""
         _add(self._labels, (outcome,), count)
 
+    def close(self, reason: str) -> None:
+        """Count one connection that was ended, or refused, because of what its client did."""
+        _add(self._closed, (reason,), 1)
+
     def snapshot(self, gauges: Gauges) -> Snapshot:
         """All counts so far."""
         return Snapshot(
@@ -91,8 +102,10 @@ class Meter:
             fallbacks=list(self._fallbacks.items()),
             rejections=list(self._rejections.items()),
             labels=list(self._labels.items()),
+            closed=list(self._closed.items()),
             latency=list(self._latency.items()),
             gauges=gauges,
+            connections=self.connections,
         )
 
     def _time(self, labels: Labels, total_us: int) -> None:

@@ -9,17 +9,21 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-from contracts.errors import Conflict, LogUnavailable, ModelRejected, NotFound
+from msgspec.structs import replace
+
+from contracts.errors import Conflict, InvalidInput, LogUnavailable, ModelRejected, NotFound
 from contracts.plan import Change, Plan, VersionRef
 from gateway import shifts
 from gateway.clock import Clock
 from gateway.first_plan import start_plan
-from gateway.plan_store.store import PlanStore
+from gateway.plan_floor import NOTHING, Applied, check_floor
+from gateway.plan_store.store import REPUBLISH, PlanStore
 from gateway.version_check import CheckVersion
 from registry_client.registry import RegistryClient
 
 Audit = Callable[[Change], Awaitable[None]]
 Shift = Callable[[Plan], Plan]
+AppliedOf = Callable[[str], Awaitable[Applied]]
 
 _LOG = logging.getLogger("pointsman.admin")
 
@@ -55,22 +59,35 @@ class PlanMoved(Conflict):
         self.expected = expected
 
 
+async def _nothing(_: str) -> Applied:
+    return NOTHING
+
+
 class PlanControl:
-    """Plans of all models of one store. `audit` appends an accepted change to the prediction log."""
+    """Plans of all models of one store. `audit` appends an accepted change to the prediction log; `applied` tells what the
+    workers run: nothing is made from a stored plan that is behind it.
+    """
 
     def __init__(
-        self, store: PlanStore, registry: RegistryClient, check_version: CheckVersion, audit: Audit, clock: Clock
+        self,
+        store: PlanStore,
+        registry: RegistryClient,
+        check_version: CheckVersion,
+        audit: Audit,
+        clock: Clock,
+        applied: AppliedOf = _nothing,
     ) -> None:
         self._store = store
         self._registry = registry
         self._check_version = check_version
         self._audit = audit
         self._clock = clock
+        self._applied = applied
         self._writing = asyncio.Lock()
 
     async def plan(self, model: str) -> Plan:
         """The plan of a model; `NotFound` where it has none yet."""
-        plan = await self._store.read(model)
+        plan = await self._store.read(model) or await self._read(model)
         if plan is None:
             raise NotFound(
                 f"model {model!r} has no plan: a worker makes the first when it serves the model; check its name"
@@ -78,8 +95,8 @@ class PlanControl:
         return plan
 
     async def current(self, model: str) -> Plan:
-        """The plan of a model; a registered one that has none yet gets its first."""
-        return await self._store.read(model) or await self._started(model)
+        """The plan of a model; a registered one that has none yet gets its first. Raises `StoreFellBack`."""
+        return await self._read(model) or await self._started(model)
 
     async def change(self, model: str, origin: Origin, shift: Shift) -> Accepted:
         """Apply a pure verb to the plan as it stands.
@@ -128,14 +145,47 @@ class PlanControl:
         older = found[0].after
         return await self.change(model, origin, lambda before: shifts.restore(before, older))
 
+    async def republish(self, model: str, origin: Origin, *, stored: bool) -> Accepted:
+        """Settle it where the store fell back: what the workers run, or what the store holds, as a revision above both."""
+        applied = await self._applied(model)
+        before = await self._store.read(model)
+        plan = before if stored else applied.plan
+        if plan is None:
+            raise NotFound(_no_copy(model, applied, stored=stored))
+        held = before.revision if before else 0
+        if held > applied.revision or before == applied.plan:
+            raise InvalidInput(f"the store is not behind what runs of {model!r}: there is nothing to settle")
+        if origin.expected not in (None, held):
+            raise Conflict(f"the store holds revision {held or 'none'} of {model!r}, not {origin.expected}: look again")
+        after = replace(plan, revision=max(held, applied.revision) + 1)
+        change = Change(
+            model=model,
+            revision=after.revision,
+            at_us=self._clock.now_us(),
+            who=origin.who,
+            verb=REPUBLISH,
+            reason=origin.reason,
+            before=before,
+            after=after,
+        )
+        await self._store.write(change)
+        return await self._logged(change)
+
     async def history(self, model: str | None, limit: int) -> list[Change]:
         """The newest changes first: of one model, or of all."""
         return await self._store.history(model, limit)
 
     async def _expected(self, model: str, origin: Origin) -> Plan:
-        plan = await self.plan(model)
+        plan = await self._read(model) or await self.plan(model)
         if origin.expected not in (None, plan.revision):
             raise PlanMoved(plan, origin.expected)
+        return plan
+
+    async def _read(self, model: str) -> Plan | None:
+        """What the store holds, unless it is behind what runs."""
+        applied = await self._applied(model)
+        plan = await self._store.read(model)
+        check_floor(model, plan, applied)
         return plan
 
     async def _check_digest(self, model: str, ref: VersionRef) -> None:
@@ -173,3 +223,14 @@ class PlanControl:
         except LogUnavailable:
             _LOG.exception("the audit record of the first plan of %s is not in the log", model)
             return await self.plan(model)
+
+
+def _no_copy(model: str, applied: Applied, *, stored: bool) -> str:
+    if stored:
+        return f"the store holds no plan of {model!r}: republish what runs, without --stored"
+    if not applied.revision:
+        return f"no worker runs {model!r}, and this host keeps no last good plan of it: there is nothing to republish"
+    return (
+        f"this host has no copy of revision {applied.revision} of {model!r}, which {applied.who} runs: ask the admin API of "
+        "that host, or settle it with --stored"
+    )

@@ -3,7 +3,7 @@
 Enters: the plan store's changes, the registry's versions and aliases. Leaves: one immutable `Serving` a model, swapped as
 a whole once every version behind the new plan is loaded; until then, and for good where one cannot be loaded, the old one
 serves. Store and registry may both be away, at start too: then the last good plan serves. Never goes back to a lower
-revision, and never answers a request.
+revision, whatever the store holds, and never answers a request.
 
 A model without a plan gets its first one from its alias `champion`, else its newest version. As long as nobody else has
 shifted its traffic, its champion follows the alias.
@@ -23,6 +23,7 @@ from gateway.first_plan import WHO, start_plan
 from gateway.inputs import union_of
 from gateway.last_good import LastGood
 from gateway.loading import Loaded
+from gateway.plan_floor import NOTHING, Applied, StoreFellBack, check_floor
 from gateway.plan_store.store import PlanStore
 from gateway.routing import points_of
 from gateway.serving import Runner, Serving
@@ -31,6 +32,8 @@ from registry_client.registry import RegistryClient
 
 ALIASES_MAX: Final = 8
 """Aliased versions of one model that are kept loaded; the rest are known but not ready."""
+READ_AGAIN_NS: Final = 500_000_000
+"""When a plan that could not be read is asked for again, though the store has no news."""
 
 
 class Known(NamedTuple):
@@ -52,6 +55,7 @@ class Models:
         audit: Callable[[Change], Awaitable[None]],
         clock: Clock,
         applied: Callable[[], None],
+        elsewhere: Callable[[str], Awaitable[Applied]] | None = None,
     ) -> None:
         self._registry = registry
         self._store = store
@@ -60,6 +64,7 @@ class Models:
         self._audit = audit
         self._clock = clock
         self._applied = applied
+        self._elsewhere = elsewhere
         self._known: dict[str, Known] = {}
         self._generation: int | None = None
         self._following: dict[str, asyncio.Task[None]] = {}
@@ -67,6 +72,10 @@ class Models:
         self._complete = False
         self.started = asyncio.Event()
         self._said: dict[str, str] = {}
+        self._unread: dict[str, int] = {}
+        self._saved: dict[str, Plan] = {}
+        self.store_reached = True
+        self.refused: set[str] = set()
         self.servings: dict[str, Serving] = {}
         self.errors: dict[str, str] = {}
 
@@ -115,11 +124,23 @@ class Models:
 
     async def plan_tick(self) -> None:
         """Look whether any plan changed, and follow."""
-        generation = await self._store.generation()
+        try:
+            generation = await self._store.generation()
+        except StoreUnavailable:
+            self.store_reached = False
+            raise
+        self.store_reached = True
+        now_ns = self._clock.mono_ns()
         if generation != self._generation:
             self._generation = generation
-            for model in list(self._known.keys() | self.servings.keys()):
-                self._follow(model)
+            wanted = self._known.keys() | self.servings.keys()
+        elif self._unread:
+            wanted = {model for model, at_ns in self._unread.items() if now_ns - at_ns > READ_AGAIN_NS}
+        else:
+            return
+        for model in list(wanted):
+            self._unread.pop(model, None)
+            self._follow(model)
 
     async def registry_tick(self) -> None:
         """Look which models, versions and aliases there are, and follow."""
@@ -148,8 +169,7 @@ class Models:
 
     async def _bring_up_to_date(self, model: str) -> None:
         try:
-            plan = await self._newest_plan(model)
-            await self._apply(plan)
+            await self._take_up(model)
         except PointsmanError as error:
             self._log_once(model, str(error))
             self.errors[model] = str(error)
@@ -158,25 +178,46 @@ class Models:
             self.errors[model] = f"internal error: {bug}"
         else:
             self.errors.pop(model, None)
+            self._said.pop(model, None)
         self._applied()
 
-    async def _newest_plan(self, model: str) -> Plan:
-        """The store's plan, made first or moved with the alias where that is the gateway's to do; else the last good one."""
-        current = self.servings.get(model)
+    async def _take_up(self, model: str) -> None:
+        """Apply the newest plan; the one that was applied last where the store is away, or fell back, which is then said."""
+        kept = self._kept(model)
         try:
-            plan = await start_plan(model, self._store, self._registry, self._check, self._audit, self._clock)
-            plan = await self._follow_alias(plan)
+            plan = await self._newest_plan(model, kept)
         except StoreUnavailable:
-            kept = current.points.plan if current else self._last_good.load(model)
+            self._unread[model] = self._clock.mono_ns()
             if kept is None:
                 raise
-            plan = kept
-        if current is not None and plan.revision < current.points.plan.revision:
-            raise Conflict(
-                f"the plan store holds revision {plan.revision} of {model!r}, older than the applied "
-                f"{current.points.plan.revision}: the applied one stays; restore the store or write a newer revision"
-            )
-        return plan
+            await self._apply(kept)
+        except StoreFellBack:
+            self.refused.add(model)
+            if kept is not None:
+                await self._apply(kept)
+            raise
+        else:
+            self.refused.discard(model)
+            await self._apply(plan)
+
+    async def _newest_plan(self, model: str, kept: Plan | None) -> Plan:
+        """The store's plan, made first or moved with the alias where that is the gateway's to do."""
+        floor = await self._floor(model, kept)
+        stored = await self._store.read(model)
+        check_floor(model, stored, floor)
+        plan = stored or await start_plan(model, self._store, self._registry, self._check, self._audit, self._clock)
+        return await self._follow_alias(plan)
+
+    def _kept(self, model: str) -> Plan | None:
+        """The plan that is applied, here or by this host's last run."""
+        current = self.servings.get(model)
+        return current.points.plan if current else self._last_good.load(model)
+
+    async def _floor(self, model: str, kept: Plan | None) -> Applied:
+        """What the store may not be behind; the other workers are asked only where this host never ran the model."""
+        if kept is not None:
+            return Applied(kept.revision, "this worker", kept)
+        return NOTHING if self._elsewhere is None else await self._elsewhere(model)
 
     async def _check(self, model: str, version: str) -> VersionRef:
         """A version with its digest, proven by loading it here."""
@@ -228,12 +269,28 @@ class Models:
         aliased = await self._aliased(model, known, runners)
         pinnable = {ref.version: runner for ref, runner in runners.items()} | aliased
         union = union_of([runner.session.signature for runner in runners.values()])
+        before = self.servings.get(model)
         self.servings[model] = Serving(points_of(plan), runners, union, known.aliases, known.versions, pinnable)
         self._loaded.keep(model, runners.keys())
-        self._last_good.save(plan)
+        if before is None or before.points.plan != plan:
+            # said before the plan is on disk: whoever waits for the shift waits for the routing
+            self.errors.pop(model, None)
+            self._applied()
+        await self._save(plan)
         missing = [ref.version for ref in shifts.refs_of(plan) if ref not in runners and ref != plan.previous]
         if missing:
             raise NotReady(f"revision {plan.revision} is applied without versions {missing}, which cannot be loaded")
+
+    async def _save(self, plan: Plan) -> None:
+        """Keep the plan for a start without the store; a disk that does not take it costs no request."""
+        if self._saved.get(plan.model) == plan:
+            return
+        with self._noting(f"last good plan of {plan.model}"):
+            try:
+                await asyncio.to_thread(self._last_good.save, plan)
+            except OSError as error:
+                raise StoreUnavailable(f"it cannot be kept on disk: {error.strerror or error}") from error
+            self._saved[plan.model] = plan
 
     async def _add(self, model: str, ref: VersionRef, runners: dict[VersionRef, Runner], *, needed: bool) -> None:
         try:
@@ -272,8 +329,13 @@ class Models:
         self._said[subject] = message
 
 
-async def every(seconds: float, tick: Callable[[], Awaitable[None]], subject: str) -> None:
-    """Run a tick for ever; what it raises is logged, and it runs again."""
+async def every(
+    seconds: float,
+    tick: Callable[[], Awaitable[None]],
+    subject: str,
+    pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> None:
+    """Run a tick for ever; what it raises is logged, and it runs again. `pause` may end before its time, for good reason."""
     logger = logging.getLogger("pointsman.gateway")
     last: str | None = None
     while True:
@@ -286,4 +348,4 @@ async def every(seconds: float, tick: Callable[[], Awaitable[None]], subject: st
             last = str(error)
         except Exception:
             logger.exception("%s: the tick broke; it runs again", subject)
-        await asyncio.sleep(seconds)
+        await pause(seconds)

@@ -1,25 +1,34 @@
 """What a worker tells about itself: its state for the admin API and the supervisor, its counts for the metrics page.
 
-Enters: the models and the counts of a worker. Leaves: two files a slot, replaced in one step each. Never counts and never
-applies anything.
+Enters: the models and the counts of a worker. Leaves: its word to the fleet, and a file of counts a slot, replaced in one
+step. Never counts and never applies anything.
 """
 
+import logging
 import os
 from pathlib import Path
+from typing import Final
 
 from gateway import metrics
 from gateway.clock import Clock
 from gateway.exposition import page
+from gateway.fleet import Fleet
 from gateway.metrics import Meter
 from gateway.plans import Models
-from gateway.worker_status import WorkerStatus, read_statuses, write_status
+from gateway.worker_status import WorkerStatus, read_statuses
 from prediction_log.writer import LogWriter
+
+_LOG: Final = logging.getLogger("pointsman.gateway")
 
 
 class Report:
     """The voice of one slot."""
 
-    def __init__(self, state_dir: Path, slot: str, log: LogWriter | None, meter: Meter, clock: Clock) -> None:
+    def __init__(
+        self, fleet: Fleet, state_dir: Path, slot: str, log: LogWriter | None, meter: Meter, clock: Clock
+    ) -> None:
+        self._fleet = fleet
+        self._unheard = False
         self._workers = state_dir / "workers"
         self._metrics = state_dir / "metrics"
         self._slot = slot
@@ -40,7 +49,14 @@ class Report:
             errors=dict(models.errors),
             at_us=self._clock.now_us(),
         )
-        write_status(self._workers, status)
+        try:
+            self._fleet.tell(status)
+        except OSError as error:
+            if not self._unheard:
+                _LOG.warning("%s cannot say where it is: %s", self._slot, error)
+            self._unheard = True
+        else:
+            self._unheard = False
 
     def save_counts(self, models: Models) -> None:
         """Write the counts where every worker's metrics page finds them."""
@@ -52,6 +68,8 @@ class Report:
             log_bytes=self._log.bytes if self._log else 0,
             log_shed=self._log.shed if self._log else 0,
             log_writable=self._log is not None and self._log.available,
+            behind={model: model in models.refused for model in models.errors},
+            store_reached=models.store_reached,
         )
         metrics.save(self._metrics, self._slot, self._meter.snapshot(gauges))
 
@@ -63,4 +81,4 @@ class Report:
     def leave(self, models: Models) -> None:
         """Write the last counts, and leave the host's list."""
         self.save_counts(models)
-        (self._workers / f"{self._slot}.json").unlink(missing_ok=True)
+        self._fleet.leave(self._slot)

@@ -20,7 +20,7 @@ from contracts.errors import (
     PointsmanError,
     Unavailable,
 )
-from gateway.fast_lane import Reply
+from gateway.reply import Reply
 
 STATUS_OF: Final = MappingProxyType(
     {

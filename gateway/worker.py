@@ -23,13 +23,16 @@ from gateway import metrics
 from gateway.answer import Gateway
 from gateway.batching import Batcher
 from gateway.clock import Clock, system_clock
+from gateway.connection_edge import Edge, fitted_to_process
+from gateway.connection_limits import Limits
 from gateway.endpoints import DataPlane
 from gateway.fast_lane import FastLane, Lane
+from gateway.fleet import applied_of
 from gateway.http import Inference
 from gateway.last_good import LastGood
 from gateway.loading import Loaded
 from gateway.metrics import Meter
-from gateway.plan_store.sqlite import SqlitePlanStore
+from gateway.plan_floor import Applied
 from gateway.plans import Models, every
 from gateway.recorder import Recorder
 from gateway.records import Origin
@@ -38,6 +41,7 @@ from gateway.server import Server
 from gateway.serving import Runner
 from gateway.sessions import Session, load_session
 from gateway.shadow import Shadows
+from gateway.shared_state import SharedState, shared_state
 from prediction_log.segment import Kind
 from prediction_log.writer import LogWriter, open_writer
 from registry_client.folder import FolderRegistry
@@ -63,7 +67,7 @@ class Worker(NamedTuple):
     inference: Inference
     shadows: Shadows
     data_plane: DataPlane
-    store: SqlitePlanStore
+    shared: SharedState
     meter: Meter
     report: Report
     pools: "Pools"
@@ -89,14 +93,14 @@ class Pools(NamedTuple):
 def make_worker(settings: Settings, slot: str, log: LogWriter | None, clock: Clock) -> Worker:
     """Make every part and hand it what it needs."""
     meter = Meter(metrics.load(settings.state_dir / "metrics", slot))
-    report = Report(settings.state_dir, slot, log, meter, clock)
+    shared = shared_state(settings, clock)
+    report = Report(shared.fleet, settings.state_dir, slot, log, meter, clock)
     recorder = Recorder(log, meter, clock, Origin(f"{slot}/{os.getpid()}", version("pointsman")))
     pools = Pools(
         ThreadPoolExecutor(settings.session_threads, thread_name_prefix="answers"),
         ThreadPoolExecutor(1, thread_name_prefix="shadows", initializer=_step_back),
     )
-    store = SqlitePlanStore(settings.state_dir / "plans.sqlite")
-    models = _make_models(settings, store, log, clock, pools, report)
+    models = _make_models(settings, shared, log, clock, pools, report)
     shadows = Shadows(recorder, clock, in_flight_max=SHADOWS_MAX, timeout_ms=settings.request_timeout_ms)
     gateway = Gateway(models.serving, recorder, shadows, clock)
     inference = Inference(
@@ -111,12 +115,12 @@ def make_worker(settings: Settings, slot: str, log: LogWriter | None, clock: Clo
         clock.now_us,
         body_bytes_max=settings.body_bytes_max,
     )
-    return Worker(models, gateway, inference, shadows, data_plane, store, meter, report, pools)
+    return Worker(models, gateway, inference, shadows, data_plane, shared, meter, report, pools)
 
 
 def _make_models(
     settings: Settings,
-    store: SqlitePlanStore,
+    shared: SharedState,
     log: LogWriter | None,
     clock: Clock,
     pools: Pools,
@@ -132,7 +136,11 @@ def _make_models(
     registry = FolderRegistry(Path(settings.registry), settings.state_dir / "cache")
     loaded = Loaded(registry, load, lambda session: _runner(session, settings, clock, pools))
     last_good = LastGood(settings.state_dir / "last_good")
-    models = Models(registry, store, loaded, last_good, audit, clock, lambda: report.tell(models))
+
+    async def elsewhere(model: str) -> Applied:
+        return await applied_of(model, last_good, shared.fleet)
+
+    models = Models(registry, shared.store, loaded, last_good, audit, clock, lambda: report.tell(models), elsewhere)
     return models
 
 
@@ -156,33 +164,44 @@ def _runner(session: Session, settings: Settings, clock: Clock, pools: Pools) ->
     )
 
 
-async def serve_worker(settings: Settings, slot: str, listener: socket.socket, stop: asyncio.Event) -> None:
-    """Serve until `stop` is set, then drain: not ready, no new connections, finish, flush, close."""
-    clock = system_clock()
+async def serve_worker(
+    settings: Settings,
+    slot: str,
+    listener: socket.socket,
+    stop: asyncio.Event,
+    hurry: asyncio.Event | None = None,
+) -> None:
+    """Serve until `stop` is set, then drain; `hurry` skips what the drain waits for, never the last commit."""
+    clock, hurry = system_clock(), hurry or asyncio.Event()
     log = await _open_log(settings, slot)
     worker = make_worker(settings, slot, log, clock)
-    lane = Lane(worker.inference.infer, worker.inference.refuse, settings.body_bytes_max)
+    edge = Edge(fitted_to_process(Limits()), worker.meter.close, asyncio.get_running_loop().time())
+    lane = Lane(worker.inference.infer, worker.inference.refuse, settings.body_bytes_max, edge)
     server = Server(_uvicorn_config(settings, worker, lane))
     async with AsyncExitStack() as stack:
+        stack.push_async_callback(worker.shared.aclose)
         stack.callback(worker.close)
         if log is not None:
             stack.push_async_callback(log.aclose)
-        stack.push_async_callback(worker.store.aclose)
-        stack.push_async_callback(worker.shadows.drain, SHADOW_DRAIN_SECONDS)
-        ticks = asyncio.create_task(_ticks(settings, worker, lane))
+        stack.push_async_callback(_drain_shadows, worker.shadows, hurry)
+        ticks = asyncio.create_task(_ticks(settings, worker, edge))
         stack.callback(ticks.cancel)
-        await _until_loaded(worker.models, stop)
+        await first_of(LOADING_PATIENCE_SECONDS, worker.models.started, stop)
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         await asyncio.wait([serving, asyncio.create_task(stop.wait())], return_when=asyncio.FIRST_COMPLETED)
         worker.data_plane.draining = True
-        server.should_exit = True
-        await serving
+        await first_of(settings.drain_delay_seconds, hurry)
+        await server.leave(serving, hurry)
 
 
-async def _until_loaded(models: Models, stop: asyncio.Event) -> None:
-    """Wait, with an end, before taking connections off the shared socket: others of the host can answer them now."""
-    waits = [asyncio.create_task(models.started.wait()), asyncio.create_task(stop.wait())]
-    await asyncio.wait(waits, timeout=LOADING_PATIENCE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+async def _drain_shadows(shadows: Shadows, hurry: asyncio.Event) -> None:
+    await shadows.drain(0.0 if hurry.is_set() else SHADOW_DRAIN_SECONDS)
+
+
+async def first_of(seconds: float, *events: asyncio.Event) -> None:
+    """Wait until one of the events is set, or for so long."""
+    waits = [asyncio.create_task(event.wait()) for event in events]
+    await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     for wait in waits:
         wait.cancel()
 
@@ -216,7 +235,7 @@ def _uvicorn_config(settings: Settings, worker: Worker, lane: Lane) -> uvicorn.C
     )
 
 
-async def _ticks(settings: Settings, worker: Worker, lane: Lane) -> None:
+async def _ticks(settings: Settings, worker: Worker, edge: Edge) -> None:
     """Everything that happens beside answering, for as long as the worker lives."""
 
     async def heartbeat() -> None:
@@ -226,15 +245,17 @@ async def _ticks(settings: Settings, worker: Worker, lane: Lane) -> None:
         worker.report.save_counts(worker.models)
 
     async def sweep() -> None:
-        lane.sweep(asyncio.get_running_loop().time())
+        edge.sweep(asyncio.get_running_loop().time())
+        worker.meter.connections = len(edge.connections)
 
     async with asyncio.TaskGroup() as group:
         group.create_task(every(HEARTBEAT_SECONDS, heartbeat, "heartbeat"))
         group.create_task(every(metrics.FLUSH_SECONDS, save_counts, "metrics"))
-        group.create_task(every(SWEEP_SECONDS, sweep, "idle connections"))
+        group.create_task(every(SWEEP_SECONDS, sweep, "connections"))
         await worker.models.start()
         spare_the_collector()
-        group.create_task(every(settings.plan_poll_ms / 1000, worker.models.plan_tick, "plan store"))
+        seconds, changed = settings.plan_poll_ms / 1000, worker.shared.store.changed
+        group.create_task(every(seconds, worker.models.plan_tick, "plan store", changed))
         group.create_task(every(settings.registry_poll_seconds, worker.models.registry_tick, "registry"))
 
 

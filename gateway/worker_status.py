@@ -1,4 +1,4 @@
-"""What each worker says of itself in `<state_dir>/workers/<slot>.json`: the plans it applied and the versions it loaded.
+"""What each worker says of itself, and how it stands in `<state_dir>/workers/<slot>.json`: plans applied, versions loaded.
 
 Enters: a status to write, or the directory. Leaves: a file replaced in one step, or the statuses of the workers that
 live. How the admin API knows which worker follows which revision without asking any of them. Never holds a plan.
@@ -7,6 +7,8 @@ live. How the admin API knows which worker follows which revision without asking
 import os
 from collections.abc import Mapping
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from contracts.errors import InvalidRecord
 from contracts.plan import VersionRef
@@ -17,10 +19,11 @@ WORKERS_MAX = 256
 
 
 class WorkerStatus(Contract, frozen=True, kw_only=True):
-    """One worker. `applied`: model to the revision it routes by; `loaded`: model to the versions in memory; `errors`:
-    model to the reason why it stays behind. Times are microseconds since the epoch, UTC.
+    """One worker; `host` is empty in its own host's files. `applied`: model to the revision it routes by; `loaded`: model
+    to the versions in memory; `errors`: model to the reason why it stays behind. Times: microseconds since the epoch, UTC.
     """
 
+    host: str = ""
     slot: str
     pid: int
     started_us: int
@@ -28,6 +31,15 @@ class WorkerStatus(Contract, frozen=True, kw_only=True):
     loaded: Mapping[str, tuple[VersionRef, ...]] = {}
     errors: Mapping[str, str] = {}
     at_us: int
+
+    @property
+    def name(self) -> str:
+        """How it is told from every other: its slot, in a fleet with its host before it."""
+        return f"{self.host}/{self.slot}" if self.host else self.slot
+
+    def at(self, host: str) -> "WorkerStatus":
+        """The same, as the other hosts of a fleet see it."""
+        return replace(self, host=host)
 
 
 def write_status(workers: Path, status: WorkerStatus) -> None:
@@ -46,12 +58,13 @@ def read_statuses(workers: Path) -> list[WorkerStatus]:
             status = decode(WorkerStatus, path.read_bytes())
         except (FileNotFoundError, InvalidRecord):
             continue  # gone since the listing, or left by another release: it says nothing about a worker of ours
-        if _lives(status.pid):
+        if lives(status.pid):
             statuses.append(status)
     return statuses
 
 
-def _lives(pid: int) -> bool:
+def lives(pid: int) -> bool:
+    """Whether a process of this host is there."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

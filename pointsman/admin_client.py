@@ -16,7 +16,7 @@ from contracts.errors import Conflict, InvalidInput, ModelRejected, NotFound, Po
 from contracts.plan import Change, Plan
 from contracts.settings import Settings
 from contracts.wire import Contract, decode
-from gateway.admin_bodies import Changes, Models, Moved
+from gateway.admin_bodies import Changes, Models, Monitors, Moved, Workers
 
 T = TypeVar("T", bound=Contract)
 
@@ -62,6 +62,14 @@ class AdminClient:
     async def plan(self, model: str) -> Plan:
         """The plan of a model."""
         return await self._ask(Plan, "GET", f"/admin/models/{_quoted(model)}/plan")
+
+    async def workers(self) -> Workers:
+        """The living workers of all hosts."""
+        return await self._ask(Workers, "GET", "/admin/workers")
+
+    async def monitors(self) -> Monitors:
+        """The living monitors and how far each is."""
+        return await self._ask(Monitors, "GET", "/admin/monitors")
 
     async def history(self, model: str, limit: int) -> tuple[Change, ...]:
         """The newest changes of a model's plan first."""

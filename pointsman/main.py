@@ -15,7 +15,7 @@ from pointsman.label import label
 from pointsman.log import log_app
 from pointsman.reference import reference_app
 from pointsman.report import report
-from pointsman.roles import monitor, serve, up
+from pointsman.roles import forward, monitor, serve, up
 from pointsman.traffic import models, promote, rollback, traffic_app
 
 app = typer.Typer(
@@ -26,7 +26,7 @@ app = typer.Typer(
     help="Serve models, split their traffic, log every prediction, measure every version.",
 )
 
-for command in (up, serve, monitor, models, promote, rollback, label, report, demo):
+for command in (up, serve, forward, monitor, models, promote, rollback, label, report, demo):
     app.command()(command)
 app.add_typer(traffic_app, name="traffic")
 app.add_typer(reference_app, name="reference")

@@ -1,4 +1,4 @@
-"""`pointsman up`, `serve` and `monitor`: start roles on this machine and stop them with one Ctrl-C.
+"""`pointsman up`, `serve`, `forward` and `monitor`: start roles on this machine and stop them with one Ctrl-C.
 
 Enters: settings and command options. Leaves: an exit code. Never serves a request itself: the supervisor's children do.
 """
@@ -17,16 +17,20 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from contracts.errors import InvalidSettings
 from contracts.settings import Settings
-from pointsman.child import LOG_FORMAT
+from pointsman.child import LOG_FORMAT, told
+from pointsman.claims import bind, sole_owner
 from pointsman.configuration import load_settings
-from pointsman.supervisor import Role, RoleName, bind, sole_owner, supervise
+from pointsman.supervisor import Role, RoleName, supervise
 
 READY_POLL_SECONDS = 0.1
 
 RegistryOption = Annotated[str | None, typer.Option(help="A folder of models: MODEL/VERSION/model.onnx.")]
 StateOption = Annotated[Path | None, typer.Option(help="Where plans, the prediction log and counts are kept.")]
 WorkersOption = Annotated[int | None, typer.Option(min=1, help="How many gateway processes share the port.")]
+RedisOption = Annotated[str | None, typer.Option(help="The fleet's plan store: redis://HOST:PORT/DB.")]
+KafkaOption = Annotated[str | None, typer.Option(help="Where the log goes: HOST:PORT, or several with commas.")]
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="A TOML file of settings.")]
 
 
@@ -34,33 +38,50 @@ def up(
     registry: RegistryOption = None,
     state_dir: StateOption = None,
     workers: WorkersOption = None,
+    redis: RedisOption = None,
+    kafka: KafkaOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Run everything on this machine: gateway, admin API and monitor; Ctrl-C drains and stops it."""
-    _run(("worker", "admin", "monitor"), _settings(config, registry, state_dir, workers))
+    """Run everything on this machine: gateway, admin API, monitor, and with Kafka the forwarder; Ctrl-C stops it."""
+    settings = _settings(config, registry=registry, state_dir=state_dir, workers=workers, redis=redis, kafka=kafka)
+    _run(("worker", "admin", "forward", "monitor") if settings.kafka else ("worker", "admin", "monitor"), settings)
 
 
 def serve(
     registry: RegistryOption = None,
     state_dir: StateOption = None,
     workers: WorkersOption = None,
+    redis: RedisOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Run the gateway and its admin API, without a monitor."""
-    _run(("worker", "admin"), _settings(config, registry, state_dir, workers))
+    """Run the gateway and its admin API, without a forwarder or a monitor."""
+    _run(("worker", "admin"), _settings(config, registry=registry, state_dir=state_dir, workers=workers, redis=redis))
+
+
+def forward(
+    state_dir: StateOption = None,
+    kafka: KafkaOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Send the prediction log of a state directory to Kafka: one such process a host, beside `serve`."""
+    settings = _settings(config, state_dir=state_dir, kafka=kafka)
+    if not settings.kafka:
+        raise InvalidSettings("kafka is not set: name where the log goes, as in --kafka HOST:9092")
+    _run(("forward",), settings)
 
 
 def monitor(
     registry: RegistryOption = None,
     state_dir: StateOption = None,
+    redis: RedisOption = None,
+    kafka: KafkaOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Run the monitor over the prediction log of a state directory."""
-    _run(("monitor",), _settings(config, registry, state_dir, None))
+    """Run the monitor over the prediction log of a state directory, or over Kafka."""
+    _run(("monitor",), _settings(config, registry=registry, state_dir=state_dir, redis=redis, kafka=kafka))
 
 
-def _settings(config: Path | None, registry: str | None, state_dir: Path | None, workers: int | None) -> Settings:
-    chosen: dict[str, Any] = {"registry": registry, "state_dir": state_dir, "workers": workers}
+def _settings(config: Path | None, **chosen: Any) -> Settings:
     return load_settings(config, {name: value for name, value in chosen.items() if value is not None})
 
 
@@ -74,16 +95,14 @@ def _run(names: Sequence[RoleName], settings: Settings) -> None:
 
 
 async def _supervised(names: Sequence[RoleName], settings: Settings) -> None:
-    stop = asyncio.Event()
+    stop, hurry = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, told, stop, hurry)
     roles = [role for name in names for role in await _roles(name, settings)]
     announcing = asyncio.create_task(_announce(names, settings, stop))
-    await supervise(roles, settings, stop)
+    await supervise(roles, settings, stop, hurry)
     announcing.cancel()
-    for role in roles:
-        role.listener.close()
 
 
 async def _roles(name: RoleName, settings: Settings) -> list[Role]:
@@ -92,6 +111,8 @@ async def _roles(name: RoleName, settings: Settings) -> list[Role]:
         return [Role("worker", f"worker-{number}", listener) for number in range(settings.workers)]
     if name == "admin":
         return [Role("admin", "admin", await bind(settings.admin_host, settings.admin_port))]
+    if name == "forward":
+        return [Role("forward", "forward")]
     return [Role("monitor", "monitor", await bind(settings.monitor_host, settings.monitor_port))]
 
 
@@ -112,6 +133,8 @@ async def _announce(names: Sequence[RoleName], settings: Settings, stop: asyncio
         table.add_row("traffic", f"http://{settings.admin_host}:{settings.admin_port}", "pointsman traffic show MODEL")
     if "monitor" in names:
         table.add_row("report", f"http://{settings.monitor_host}:{settings.monitor_port}/", "pointsman report MODEL")
+    if "forward" in names:
+        table.add_row("log", f"kafka {settings.kafka}", "pointsman log verify")
     table.add_row("state", str(settings.state_dir), "pointsman log verify")
     console.print(table)
 

@@ -12,16 +12,17 @@ from pathlib import Path
 from typing import Annotated, Any, Final, NamedTuple, TypeVar
 
 import typer
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
-from contracts.errors import InvalidInput
+from contracts.errors import InvalidInput, Unavailable
+from contracts.plan import Plan
 from contracts.wire import Contract, encode
-from gateway.admin_bodies import Changes, Moved
+from gateway.admin_bodies import Changes, Monitors, Moved, Workers
 from gateway.shares import parse_share
 from pointsman.admin_client import AdminClient, admin_address, admin_client
 from pointsman.configuration import load_settings
-from pointsman.traffic_view import differences, history_view, models_view, plan_view
+from pointsman.traffic_view import differences, fleet_view, history_view, models_view, plan_view
 
 T = TypeVar("T")
 
@@ -80,9 +81,9 @@ class Asked(NamedTuple):
 def show(
     model: ModelArgument, *, as_json: JsonOption = False, admin: AdminOption = None, config: ConfigOption = None
 ) -> None:
-    """Show who gets which traffic of a model."""
-    plan = _call(Place(admin, config), lambda client: client.plan(model))
-    _print(plan, plan_view(plan), as_json=as_json)
+    """Show who gets which traffic of a model, and which workers follow."""
+    plan, workers, monitors = _call(Place(admin, config), lambda client: _standing(client, model))
+    _print(plan, Group(plan_view(plan), fleet_view(plan, workers, monitors)), as_json=as_json)
 
 
 @traffic_app.command()
@@ -177,6 +178,24 @@ def remove(
     _change(asked, model, "remove", {"name": variant})
 
 
+@traffic_app.command()
+def republish(
+    model: ModelArgument,
+    *,
+    stored: Annotated[bool, typer.Option("--stored", help="Settle what the store holds instead of what runs.")] = False,
+    reason: ReasonOption = "",
+    who: WhoOption = None,
+    expect: ExpectOption = None,
+    wait: WaitOption = WAIT_SECONDS,
+    as_json: JsonOption = False,
+    admin: AdminOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """After the plan store lost changes: write what the workers run as a newer revision."""
+    asked = Asked(Place(admin, config), reason, who, expect, wait, as_json)
+    _change(asked, model, "republish", {"stored": stored})
+
+
 def promote(
     model: ModelArgument,
     variant: Annotated[
@@ -211,6 +230,15 @@ def rollback(
     """Take all traffic from the challengers; where none has any, bring the champion before this one back."""
     asked = Asked(Place(admin, config), reason, who, expect, wait, as_json)
     _change(asked, model, "rollback", {"to": to})
+
+
+async def _standing(client: AdminClient, model: str) -> tuple[Plan, Workers, Monitors]:
+    plan, workers = await client.plan(model), await client.workers()
+    try:
+        monitors = await client.monitors()
+    except Unavailable:
+        monitors = Monitors(monitors=())  # the plan store is away, as the workers' warning says
+    return plan, workers, monitors
 
 
 def _change(asked: Asked, model: str, verb: str, body: dict[str, Any]) -> None:

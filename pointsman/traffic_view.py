@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from contracts.plan import CHAMPION, Change, Plan, VersionRef
-from gateway.admin_bodies import ModelRow, Models
+from gateway.admin_bodies import ModelRow, Models, Monitors, Workers
 from gateway.shares import share_text
 
 BAR_CELLS: Final = 40
@@ -31,6 +31,27 @@ def plan_view(plan: Plan) -> RenderableType:
         ref = VersionRef(version=challenger.version, digest=challenger.digest)
         table.add_row(*_variant(challenger.name, challenger.mode, ref, challenger.share, colour))
     return Group(Text.assemble((plan.model, "bold"), f"  revision {plan.revision}"), table, *_kept(plan))
+
+
+def fleet_view(plan: Plan, workers: Workers, monitors: Monitors) -> RenderableType:
+    """Who follows a plan, who stays behind and why, and how far the monitors are."""
+    follow = [worker for worker in workers.workers if worker.applied.get(plan.model, 0) == plan.revision]
+    lines = [Text(f"{len(follow)} of {len(workers.workers)} workers at revision {plan.revision}", "dim")]
+    if not workers.workers:
+        lines = [Text("no worker runs: the plan applies when one starts", "yellow")]
+    for worker in workers.workers:
+        reason = worker.errors.get(plan.model)
+        if worker not in follow or reason:
+            at = worker.applied.get(plan.model)
+            where = f"revision {at}" if at else "nothing yet"
+            lines.append(Text(f"{worker.name} at {where}: {reason or 'it is on its way'}", "yellow"))
+    lines += [Text(f"warning: {warning}", "yellow") for warning in workers.warnings]
+    for monitor in monitors.monitors:
+        said = f"monitor {monitor.member}: {monitor.lag_records:,} records behind"
+        lines.append(
+            Text(f"{said}; {monitor.problem}" if monitor.problem else said, "yellow" if monitor.problem else "dim")
+        )
+    return Group(*lines)
 
 
 def history_view(changes: tuple[Change, ...]) -> RenderableType:

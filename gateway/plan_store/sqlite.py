@@ -21,6 +21,7 @@ from typing import Final, TypeVar
 from contracts.errors import Conflict, InvalidRecord, StoreUnavailable
 from contracts.plan import Change, Plan
 from contracts.wire import decode, encode
+from gateway.plan_store.store import check_step
 
 T = TypeVar("T")
 
@@ -91,6 +92,10 @@ class SqlitePlanStore:
             self._check_file()
             (version,) = self._poll.execute("PRAGMA data_version").fetchone()
             return int(version) + (self._openings << 40)
+
+    async def changed(self, seconds: float) -> None:
+        """Return after so many seconds: a file calls nobody."""
+        await asyncio.sleep(seconds)
 
     async def aclose(self) -> None:
         """Close the file; the next call opens it again."""
@@ -216,7 +221,7 @@ def _read(db: sqlite3.Connection, model: str) -> Plan | None:
 
 def _write(db: sqlite3.Connection, change: Change) -> None:
     expected = change.before.revision if change.before else None
-    assert change.after.revision == change.revision == (expected or 0) + 1, "a change is one step"
+    check_step(change)
     with _transaction(db):
         row = db.execute("SELECT revision FROM plans WHERE model = ?", (change.model,)).fetchone()
         stored = None if row is None else row[0]

@@ -1,8 +1,11 @@
 """What every plan store keeps its word about; `tests/gateway/test_plan_store.py` holds each of them to it."""
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from contracts.plan import Change, Plan
+
+REPUBLISH: Final = "republish"
+"""The one verb that may skip revisions: it brings a store that lost some back above what the workers run."""
 
 
 class PlanStore(Protocol):
@@ -27,9 +30,26 @@ class PlanStore(Protocol):
         ...
 
     async def generation(self) -> int:
-        """A number that differs from the last one this object gave whenever any plan changed in between.
+        """A number that differs from the last one this object gave once any plan changed in between: at once where the
+        store is on this host, within milliseconds in a fleet, a second or two where a message was lost.
 
         Cheap enough to ask 100 times a second. Ask it before reading plans: a change in between is then seen next time.
         It may also differ without a change, and means nothing to another process.
         """
         ...
+
+    async def changed(self, seconds: float) -> None:
+        """Return when `generation` has news, where the store is told of it; else after so many seconds."""
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of the store; the next call takes it up again."""
+        ...
+
+
+def check_step(change: Change) -> None:
+    """A change is one step from the plan it was made from; only a republished plan may leap."""
+    expected = change.before.revision if change.before else 0
+    step = change.revision - expected
+    assert change.after.revision == change.revision, "a change is numbered as its plan"
+    assert step == 1 or (change.verb == REPUBLISH and step > 1), "a change is one step"

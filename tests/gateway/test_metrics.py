@@ -45,6 +45,30 @@ def test_the_page_adds_up_all_slots(tmp_path):
     assert "pointsman_workers 2.0" in shown
 
 
+def test_the_page_tells_each_worker_s_revision_and_who_stays_behind_and_why(tmp_path):
+    meter = Meter(Snapshot())
+    told = {
+        "worker-0": Gauges(revisions={"m": 41, "n": 1}),
+        "worker-1": Gauges(revisions={"m": 40}, behind={"m": True}),
+        "worker-2": Gauges(revisions={"m": 39}, behind={"m": False}, store_reached=False),
+    }
+    for slot, gauges in told.items():
+        save(tmp_path, slot, meter.snapshot(gauges))
+
+    shown = lines(tmp_path, *told)
+
+    for line in (
+        'pointsman_worker_plan_revision{model="m",worker="worker-0"} 41.0',
+        'pointsman_worker_plan_revision{model="n",worker="worker-0"} 1.0',
+        'pointsman_worker_plan_revision{model="m",worker="worker-2"} 39.0',
+        'pointsman_plan_behind_workers{model="m"} 2.0',
+        'pointsman_plan_behind_workers{model="n"} 0.0',
+        'pointsman_plan_refused_workers{model="m"} 1.0',
+        "pointsman_plan_store_reached 0.0",
+    ):
+        assert line in shown, line
+
+
 def test_a_new_worker_goes_on_from_the_counts_of_its_slot(tmp_path):
     first = Meter(Snapshot())
     first.observe(record())

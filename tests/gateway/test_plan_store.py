@@ -1,6 +1,8 @@
-"""What every plan store keeps its word about; a new store is one more line in STORES."""
+"""What every plan store keeps its word about; a new store is one more line in `open_store`."""
 
 import asyncio
+import random
+import uuid
 
 import pytest
 from msgspec.structs import replace
@@ -8,11 +10,12 @@ from msgspec.structs import replace
 from contracts.errors import Conflict
 from contracts.plan import Change, VersionRef
 from gateway import shifts
+from gateway.plan_store.redis import RedisPlanStore
 from gateway.plan_store.sqlite import SqlitePlanStore
+from gateway.plan_store.store import REPUBLISH
 
 pytestmark = pytest.mark.anyio
 
-STORES = {"sqlite": lambda folder: SqlitePlanStore(folder / "plans.sqlite")}
 WRITERS = 50
 
 
@@ -21,10 +24,13 @@ def anyio_backend():
     return "asyncio"
 
 
-@pytest.fixture(params=STORES)
+@pytest.fixture(params=["sqlite", "redis"])
 def open_store(request, tmp_path):
     """Opens the same store again at each call, as another process of the same fleet would."""
-    return lambda: STORES[request.param](tmp_path)
+    if request.param == "sqlite":
+        return lambda: SqlitePlanStore(tmp_path / "plans.sqlite")
+    url = request.getfixturevalue("redis_server").url
+    return lambda: RedisPlanStore(url, lambda: uuid.uuid4().hex, random.Random(7).random)
 
 
 @pytest.fixture
@@ -119,15 +125,24 @@ async def test_models_do_not_touch_each_other_and_share_one_audit_trail(store):
     assert await store.history(None, 10) == [a2, b, a]
 
 
+async def news(store, before):
+    """The generation once it is another; the bound is for a store that never tells."""
+    for _ in range(2000):
+        if (after := await store.generation()) != before:
+            return after
+        await store.changed(0.005)
+    raise AssertionError("the store has no news")
+
+
 async def test_the_generation_changes_with_every_write_of_anyone_and_only_then(store, open_store):
     other = open_store()
     seen = [await store.generation()]
     await store.write(one := first())
     seen.append(await store.generation())
     await other.write(two := next_change(one.after))
-    seen.append(await store.generation())
+    seen.append(await news(store, seen[-1]))
     await other.write(first("another"))
-    seen.append(await store.generation())
+    seen.append(await news(store, seen[-1]))
 
     assert len(set(seen)) == len(seen)
     assert await store.generation() == seen[-1]
@@ -138,6 +153,12 @@ async def test_the_generation_changes_with_every_write_of_anyone_and_only_then(s
     assert await store.generation() == seen[-1]
     assert await store.read("m") == two.after
     await other.aclose()
+
+
+async def test_waiting_for_a_change_has_an_end(store):
+    await store.generation()
+    async with asyncio.timeout(5):
+        await store.changed(0.01)
 
 
 async def test_of_many_writers_at_once_exactly_one_wins_each_revision(store, open_store):
@@ -162,3 +183,17 @@ async def test_a_change_that_skips_a_revision_is_a_bug_of_ours(store):
     skipping = replace(change, revision=9, after=replace(change.after, revision=9))
     with pytest.raises(AssertionError, match="one step"):
         await store.write(skipping)
+
+
+async def test_a_republished_plan_may_leap_over_what_the_store_lost(store):
+    await store.write(one := first())
+    leap = replace(next_change(one.after), revision=9, verb=REPUBLISH)
+    leap = replace(leap, after=replace(leap.after, revision=9))
+    await store.write(leap)
+    await store.write(tenth := next_change(leap.after, share=0.2))
+
+    assert await store.read("m") == tenth.after
+    assert await store.history("m", 10) == [tenth, leap, one]
+    assert await store.history("m", 1, upto=8) == [one]
+    with pytest.raises(AssertionError, match="one step"):
+        await store.write(replace(leap, revision=1, after=replace(leap.after, revision=1)))

@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 import threading
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,8 +16,12 @@ import uvicorn
 
 from contracts.errors import ModelRejected
 from contracts.plan import VersionRef
+from contracts.standing import MonitorStanding
+from contracts.wire import encode
 from gateway.admin import AdminParts, admin_app
 from gateway.clock import system_clock
+from gateway.fleet import HostFleet, applied_of
+from gateway.last_good import LastGood
 from gateway.plan_control import PlanControl
 from gateway.plan_store.sqlite import SqlitePlanStore
 from gateway.version_check import VersionCheck
@@ -128,8 +133,13 @@ def serve(folder, listener):
     async def audit(change):
         return
 
-    control = PlanControl(store, registry, VersionCheck(registry, probe), audit, system_clock())
-    app = admin_app(AdminParts(control, store, registry, folder / "workers", system_clock(), "0.1.0"))
+    fleet = HostFleet(folder, system_clock().now_us)
+
+    async def applied(model):
+        return await applied_of(model, LastGood(folder / "last_good"), fleet)
+
+    control = PlanControl(store, registry, VersionCheck(registry, probe), audit, system_clock(), applied)
+    app = admin_app(AdminParts(control, store, registry, fleet, system_clock(), "0.1.0"))
     server = Server(Quiet(app, lifespan="off", ws="none", log_config=None, access_log=False))
 
     async def run():
@@ -217,14 +227,48 @@ def test_models_of_an_empty_registry_says_so(traffic):
 
 
 def test_a_change_tells_how_many_workers_follow(traffic):
+    traffic.ok("traffic", "warm", MODEL, "2")
     traffic.worker("worker-0", 2)
-    traffic.worker("worker-1", 2)
-    assert "converged: 2/2 in " in traffic.ok("traffic", "switch", MODEL, "2")[1]
     traffic.worker("worker-1", 1, error="version 3 [3] cannot be loaded")
     _, err = traffic.ok("traffic", "switch", MODEL, "3", "--wait", "0.01")
     assert "converged: 0/2 in " in err
     assert "worker-1 stays behind: version 3 [3] cannot be loaded" in err
     assert "converged" not in traffic.ok("traffic", "switch", MODEL, "4", "--wait", "0")[1]
+
+
+def test_show_says_who_follows_and_who_stays_behind_and_why(traffic):
+    traffic.ok("traffic", "warm", MODEL, "2")
+    assert "no worker runs: the plan applies when one starts" in traffic.ok("traffic", "show", MODEL)[0]
+    for number in range(3):
+        traffic.worker(f"worker-{number}", 2)
+    assert "3 of 3 workers at revision 2" in traffic.ok("traffic", "show", MODEL)[0]
+    traffic.worker("worker-2", 1, error="version 2 [2] cannot be loaded")
+    out, _ = traffic.ok("traffic", "show", MODEL)
+    assert "2 of 3 workers at revision 2" in out
+    assert "worker-2 at revision 1: version 2 [2] cannot be loaded" in out
+
+
+def test_show_says_how_far_the_monitors_are(traffic):
+    traffic.ok("traffic", "warm", MODEL, "2")
+    monitors = traffic.folder / "monitors"
+    monitors.mkdir()
+    now_us = time.time_ns() // 1000
+    for member, at_us in (("monitor-0", now_us), ("gone", now_us - 60_000_000)):
+        standing = MonitorStanding(member=member, started_us=1, at_us=at_us, lag_records=1234)
+        (monitors / f"{member}.json").write_bytes(encode(standing))
+
+    out, _ = traffic.ok("traffic", "show", MODEL)
+    assert "monitor monitor-0: 1,234 records behind" in out
+    assert "gone" not in out
+
+
+def test_a_plan_store_that_lost_changes_is_settled_by_a_command(traffic):
+    traffic.ok("traffic", "warm", MODEL, "2")
+    traffic.worker("worker-0", 7)
+    code, _, err = traffic.run("traffic", "switch", MODEL, "3")
+    assert (code, "holds revision 2 of 'flight-delay', though worker worker-0 runs revision 7" in err) == (1, True)
+    out, _ = traffic.ok("traffic", "republish", MODEL, "--stored", "--wait", "0", "--reason", "failover")
+    assert "flight-delay  revision 8" in out
 
 
 def test_json_is_all_that_stands_on_stdout(traffic):

@@ -10,6 +10,8 @@ from contracts.errors import ModelRejected
 from contracts.plan import VersionRef
 from gateway.admin import AdminParts, admin_app
 from gateway.clock import system_clock
+from gateway.fleet import HostFleet, applied_of
+from gateway.last_good import LastGood
 from gateway.plan_control import PlanControl
 from gateway.plan_store.sqlite import SqlitePlanStore
 from gateway.version_check import VersionCheck
@@ -39,8 +41,10 @@ class Desk:
             now_us=lambda: 1_700_000_000_000_000, mono_ns=lambda: next(self.ticks) * 1_000_000, new_id=lambda: "salt"
         )
         self.check_version = VersionCheck(self.registry, self.probe)
-        self.control = PlanControl(self.store, self.registry, self.check_version, self.audit, self.clock)
-        parts = AdminParts(self.control, self.store, self.registry, self.workers, self.clock, "0.1.0")
+        self.fleet = HostFleet(folder, self.clock.now_us)
+        self.last_good = LastGood(folder / "last_good")
+        self.control = PlanControl(self.store, self.registry, self.check_version, self.audit, self.clock, self.applied)
+        parts = AdminParts(self.control, self.store, self.registry, self.fleet, self.clock, "0.1.0")
         self.app = admin_app(parts)
         transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
         self.client = httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8003")
@@ -56,6 +60,9 @@ class Desk:
         await self.probing.wait()
         if path.name in self.broken or "broken" in self.broken:
             raise ModelRejected("it answers its own example with NaN")
+
+    async def applied(self, model):
+        return await applied_of(model, self.last_good, self.fleet)
 
     async def audit(self, change):
         if self.audit_error:
@@ -74,6 +81,12 @@ class Desk:
                 errors={MODEL: error} if error else {},
                 at_us=1,
             ),
+        )
+
+    async def lose_the_store(self):
+        """All plans and their history are gone, as after FLUSHALL."""
+        await self.store._in_thread(
+            lambda db: db.executescript("DROP TRIGGER history_stays; DELETE FROM plans; DELETE FROM history")
         )
 
     async def written(self, revision):

@@ -1,11 +1,16 @@
 """The whole plan over HTTP, the lists, the description, and what every error looks like."""
 
+import json
 import re
 
 import pytest
 
 from contracts.errors import StoreUnavailable
+from contracts.standing import MonitorStanding
+from contracts.verdict import Verdict
+from contracts.wire import encode
 from gateway.admin_requests import HISTORY_MAX
+from monitor.fleet_report import FileReport
 
 pytestmark = pytest.mark.anyio
 
@@ -107,9 +112,9 @@ async def test_a_model_nobody_serves_has_no_plan(desk):
 
 async def test_models_shows_registered_loaded_and_routed(desk):
     desk.register("1", model="another")
-    desk.worker("worker-0", 1)
     before = await desk.get("/admin/models")
     await desk.do("warm", version="2")
+    desk.worker("worker-0", 1)
     row = (await desk.get("/admin/models"))["models"][1]
 
     assert [(m["model"], m["versions"], m["plan"]) for m in before["models"]] == [
@@ -128,6 +133,21 @@ async def test_models_answers_without_the_registry_with_what_is_loaded(desk):
 
     assert [(m["model"], m["versions"], m["plan"]["revision"]) for m in reply["models"]] == [("flight-delay", [], 2)]
     assert reply["warnings"]
+
+
+async def test_models_answers_without_the_plan_store_with_what_is_loaded(desk, monkeypatch):
+    await desk.do("warm", version="2")
+    desk.worker("worker-0", 2)
+
+    async def away(model):
+        raise StoreUnavailable("the plan store is gone: put it back")
+
+    monkeypatch.setattr(desk.store, "read", away)
+    reply = await desk.get("/admin/models")
+    assert [(m["plan"], m["loaded"].keys()) for m in reply["models"]] == [(None, {"worker-0"})]
+    assert reply["warnings"] == ["flight-delay: its plan is not known: the plan store is gone: put it back"]
+    refused = await desk.client.post("/admin/models/flight-delay/switch", json={"version": "3"})
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
 
 
 async def test_the_audit_lists_the_changes_of_all_models_newest_first(desk):
@@ -160,6 +180,23 @@ async def test_workers_lists_the_living(desk):
     assert (worker["slot"], worker["applied"]) == ("worker-1", {"flight-delay": 4})
 
 
+async def test_monitors_and_verdicts_are_shown_as_they_were_told(desk, tmp_path):
+    report = FileReport(tmp_path)
+    at_us = desk.clock.now_us()
+    told = MonitorStanding(member="monitor-0", started_us=1, at_us=at_us, partitions=(0, 2), lag_records=7)
+    await report.tell(told)
+    await report.tell(MonitorStanding(member="gone", started_us=1, at_us=at_us - 6_000_000))
+    judged = Verdict(
+        model="flight-delay", version="2", digest="d", variant="canary-2", revision=3, guard="auc", outcome="fail",
+        evidence=(), from_us=0, to_us=1, judged_us=2, policy_hash="p",
+    )  # fmt: skip
+    await report.judged("flight-delay", [judged])
+
+    assert await desk.get("/admin/monitors") == {"monitors": [json.loads(encode(told))]}
+    assert await desk.get("/admin/models/flight-delay/verdicts") == {"verdicts": [json.loads(encode(judged))]}
+    assert await desk.get("/admin/models/another/verdicts") == {"verdicts": []}
+
+
 async def test_health_is_503_while_the_store_cannot_be_read(desk, monkeypatch):
     assert (await desk.get("/admin/health"))["status"] == "ok"
 
@@ -177,7 +214,7 @@ async def test_the_description_covers_every_route_and_every_reference_resolves(d
     references = set(re.findall(r'"#/components/schemas/(\w+)"', (await desk.client.get("/openapi.json")).text))
 
     assert served == described
-    assert len(served) == 17
+    assert len(served) == 20
     assert references <= document["components"]["schemas"].keys()
     for item in document["paths"].values():
         for operation in item.values():

@@ -5,13 +5,16 @@ import os
 import sys
 
 import pytest
+from msgspec.structs import replace
 
 from contracts.errors import LogUnavailable
-from contracts.plan import Change
+from contracts.plan import Change, VersionRef
 from contracts.wire import decode, encode
+from gateway import shifts
 
 pytestmark = pytest.mark.anyio
 
+MODEL = "flight-delay"
 PLAN = "/admin/models/flight-delay/plan"
 HISTORY = "/admin/models/flight-delay/history"
 
@@ -251,10 +254,14 @@ async def test_waiting_tells_when_all_living_workers_follow(desk):
 
 
 async def test_a_worker_that_stays_behind_ends_the_wait_and_says_why(desk):
-    desk.worker("worker-0", 9)
+    await desk.do("warm", version="2")
     desk.worker("worker-1", 1, error="version 2 cannot be loaded")
-    response = await desk.client.post("/admin/models/flight-delay/switch?wait_ms=20", json={"version": "2"})
-    reply = response.json()
+    asking = asyncio.create_task(
+        desk.client.post("/admin/models/flight-delay/switch?wait_ms=500", json={"version": "2"})
+    )
+    await desk.written(3)
+    desk.worker("worker-0", 3)
+    reply = (await asking).json()
 
     assert reply["converged"].startswith("1/2 in ")
     assert reply["converged"].endswith("not all")
@@ -272,7 +279,63 @@ async def test_dead_workers_are_not_waited_for(desk):
 
 
 async def test_nobody_waits_unless_asked(desk):
-    desk.worker("worker-0", 1, pid=os.getpid())
+    await desk.do("warm", version="2")
+    desk.worker("worker-0", 2, pid=os.getpid())
     reply = await desk.do("switch", version="2")
 
-    assert (reply["converged"], reply["workers"]) == (None, {"worker-0": 1})
+    assert (reply["converged"], reply["workers"]) == (None, {"worker-0": 2})
+
+
+async def test_a_store_that_fell_back_takes_no_change_until_it_is_settled(desk):
+    """A failover to an older copy: the workers run revision 3, the store holds 2."""
+    await desk.do("canary", version="2", share="5%")
+    older = await desk.store.read(MODEL)
+    newer = shifts.canary(older, VersionRef(version="2", digest=older.challengers[0].digest), 0.5)
+    desk.last_good.save(newer)
+    desk.worker("worker-0", 3)
+
+    refused = await desk.do("switch", 409, version="3")
+    assert "holds revision 2 of 'flight-delay', though this host runs revision 3" in refused["error"]
+    assert "pointsman traffic republish flight-delay" in refused["error"]
+    settled = await desk.do("republish", who="ada", reason="the primary was lost")
+    assert (settled["plan"]["revision"], settled["plan"]["challengers"][0]["ranges"]) == (4, [[0, 2**31]])
+    assert [c["verb"] for c in (await desk.get(HISTORY))["changes"]] == ["republish", "canary", "start"]
+    desk.worker("worker-0", 4)
+    desk.last_good.save(await desk.store.read(MODEL))
+    assert "nothing to settle" in (await desk.do("republish", 400))["error"]
+    assert (await desk.do("switch", version="3"))["plan"]["revision"] == 5
+
+
+async def test_what_is_stored_may_be_settled_instead_of_what_runs(desk):
+    await desk.do("warm", version="2")
+    desk.worker("worker-0", 90)
+    assert "though worker worker-0 runs revision 90" in (await desk.do("cool", 409, version="2"))["error"]
+    assert "this host has no copy of revision 90" in (await desk.do("republish", 404))["error"]
+    settled = await desk.do("republish", stored=True)
+
+    assert (settled["plan"]["revision"], [ref["version"] for ref in settled["plan"]["warm"]]) == (91, ["2"])
+
+
+async def test_an_emptied_store_gets_back_what_this_host_ran_last(desk):
+    await desk.do("warm", version="2")
+    kept = await desk.store.read(MODEL)
+    desk.last_good.save(kept)
+    await desk.lose_the_store()
+
+    for ask in (desk.get(PLAN, 409), desk.do("switch", 409, version="3")):
+        assert "holds no plan of 'flight-delay', though this host runs revision 2" in (await ask)["error"]
+    assert "republish what runs" in (await desk.do("republish", 404, stored=True))["error"]
+    assert (await desk.do("republish"))["plan"]["revision"] == 3
+    assert (await desk.do("switch", version="3"))["plan"]["revision"] == 4
+
+
+async def test_another_plan_under_the_number_of_the_applied_one_is_a_store_that_fell_back(desk):
+    await desk.do("warm", version="2")
+    ours = await desk.store.read(MODEL)
+    desk.last_good.save(replace(ours, warm=()))
+
+    assert (
+        "holds another revision 2 of 'flight-delay' than this host runs"
+        in (await desk.do("switch", 409, version="3"))["error"]
+    )
+    assert (await desk.do("republish"))["plan"]["warm"] == []
