@@ -1,7 +1,8 @@
 """`pointsman log ls|cat|verify`: what is in the prediction log, and the proof that nothing is missing.
 
-Enters: the state directory. Leaves: tables, JSON, or the certificate and an exit code: 0 where everything is there, 1
-where something is missing, damaged, in doubt or not counted once. Only reads; a running gateway is not disturbed.
+Enters: the state directory, and Kafka where the log goes there. Leaves: tables, JSON, or the certificate and an exit code: 0
+where everything is there, 1 where something is missing, damaged, in doubt or not counted once. Only reads; a running
+gateway is not disturbed.
 """
 
 import time
@@ -16,6 +17,8 @@ from rich.console import Console
 from rich.table import Table
 
 from contracts.prediction import split_row
+from contracts.settings import Settings
+from pointsman.configuration import load_settings
 from prediction_log.finding import HARMLESS, Finding
 from prediction_log.intervals import Interval, size
 from prediction_log.listing import SegmentRow, list_segments
@@ -125,8 +128,55 @@ def _is_asked_for(entry: Entry, kind: str | None, model: str | None, prediction_
 
 
 @log_app.command("verify")
-def verify_log(*, state_dir: StateDir = DEFAULT_STATE_DIR, as_json: AsJson = False) -> None:
-    """Certify that every record is in the log and was counted by the monitor exactly once; exit 1 where not."""
+def verify_log(
+    *,
+    state_dirs: Annotated[
+        list[Path] | None,
+        typer.Option("--state-dir", help="Where Pointsman keeps its state; with Kafka once for each host."),
+    ] = None,
+    config: Annotated[Path | None, typer.Option("--config", help="A TOML file of settings.")] = None,
+    kafka: Annotated[str | None, typer.Option("--kafka", help="Kafka's bootstrap servers.")] = None,
+    kafka_options: Annotated[
+        list[str] | None, typer.Option("--kafka-option", help="One of kafka_options, as name=value; may be repeated.")
+    ] = None,
+    wait_seconds: Annotated[
+        float, typer.Option("--wait", min=0, help="With Kafka: how long forwarder and monitor may take to come as far.")
+    ] = 10.0,
+    as_json: AsJson = False,
+) -> None:
+    """Certify that every record is in the log and was counted by the monitor exactly once; exit 1 where not.
+
+    Where the log goes to Kafka: that every record answered for until now arrived there, and was counted from there.
+    """
+    settings = load_settings(config, {} if kafka is None else {"kafka": kafka})
+    if settings.kafka:
+        given = state_dirs or [state_dir for state_dir in (settings.state_dir,) if (state_dir / "spool").is_dir()]
+        _verify_kafka(settings, kafka_options or (), given, wait_seconds, as_json=as_json)
+    elif len(state_dirs or ()) > 1:
+        raise typer.BadParameter("several only make sense with Kafka", param_hint="--state-dir")
+    else:
+        _verify_spool(state_dirs[0] if state_dirs else settings.state_dir, as_json=as_json)
+
+
+def _verify_kafka(
+    settings: Settings, given_options: Sequence[str], state_dirs: Sequence[Path], wait_seconds: float, *, as_json: bool
+) -> None:
+    from pointsman import kafka_log  # noqa: PLC0415 - it takes a while to import, and the other commands need no Kafka
+
+    for state_dir in state_dirs:
+        if not (state_dir / "spool").is_dir():
+            raise typer.BadParameter(f"there is no spool in {state_dir}", param_hint="--state-dir")
+    options = kafka_log.with_options(settings.kafka_options, given_options)
+    certificate = kafka_log.certify(settings.kafka, options, state_dirs, wait_seconds, quiet=as_json)
+    if as_json:
+        typer.echo(msgspec.json.encode(certificate))
+    else:
+        kafka_log.show(Console(), certificate, asked_spools=bool(state_dirs))
+    if not certificate.complete:
+        raise typer.Exit(1)
+
+
+def _verify_spool(state_dir: Path, *, as_json: bool) -> None:
     certificate = verify(state_dir / "spool")
     state_path = state_dir / "monitor.sqlite"
     if state_path.exists():

@@ -69,6 +69,11 @@ def difference(left: list[Interval], right: list[Interval]) -> list[Interval]:
     return result
 
 
+def overlap(left: list[Interval], right: list[Interval]) -> list[Interval]:
+    """The numbers that are in both sets."""
+    return difference(left, difference(left, right))
+
+
 def size(intervals: Iterable[Interval]) -> int:
     """How many numbers the set holds."""
     return sum(last - first + 1 for first, last in intervals)

@@ -12,6 +12,7 @@ import os
 from pathlib import Path
 from typing import Final
 
+from prediction_log.cursor import cursor_of
 from prediction_log.finding import Finding, FindingKind
 from prediction_log.head import Head, is_in_use, read_head
 from prediction_log.intervals import difference, union
@@ -22,6 +23,7 @@ from prediction_log.segment import DATA_START, RECORDS, Commit, Kind, decode_los
 from prediction_log.spool import segment_numbers, segment_path, writer_lives
 from prediction_log.window import Window, rest_of
 
+UNBOUNDED: Final = 2**63
 _UNKNOWN: Final = b""
 
 
@@ -45,6 +47,8 @@ class LogTail:
         self._offset = position.offset
         self._chain = bytes.fromhex(position.chain) if position.segment else root_of(raw_id)
         self._previous = bytes.fromhex(position.previous)
+        self._bytes_left = UNBOUNDED
+        self._jumped = False
 
     @property
     def position(self) -> Position:
@@ -58,10 +62,15 @@ class LogTail:
             ended=self.ended,
         )
 
-    def read(self, records_max: int) -> list[Entry]:
-        """The next records, at most `records_max`; fewer where there are no more yet."""
+    def read(self, records_max: int, bytes_max: int = UNBOUNDED, *, one_segment: bool = False) -> list[Entry]:
+        """The next records, at most `records_max`; fewer where there are no more yet. Of payloads `bytes_max` and what
+        one batch has beyond. With `one_segment` it stops where a segment ends, which is where `position` then is.
+        """
         entries: list[Entry] = []
-        while len(entries) < records_max and not self.ended:
+        self._bytes_left, segment = bytes_max, self._segment
+        while len(entries) < records_max and self._bytes_left > 0 and not self.ended:
+            if one_segment and self._segment != segment:
+                break
             try:
                 fd = os.open(segment_path(self._directory, self._segment), os.O_RDONLY | os.O_CLOEXEC)
             except FileNotFoundError:
@@ -81,8 +90,13 @@ class LogTail:
         later = [number for number in segment_numbers(self._directory) if number > self._segment]
         if later:
             self._move_to(later[0])
+            self._jumped = True
         elif not alive:
-            if self._segment:
+            cursor = cursor_of(self._directory, self._log_id)
+            if cursor is not None and cursor.position.ended:
+                if cursor.position.seq > self.seq:
+                    self._forwarded(self.seq + 1, cursor.position.seq)
+            elif self._segment:
                 self._find(FindingKind.TAIL_UNKNOWN, self._offset, self.seq + 1, None, "the segment's file is gone")
             self.ended = True
         return bool(later)
@@ -92,7 +106,7 @@ class LogTail:
         if self._offset == DATA_START:
             self._head(fd)  # refuses a format that is not ours before any byte of it is taken for damage
         window = Window(fd, self._offset, self._seed)
-        while len(entries) < records_max:
+        while len(entries) < records_max and self._bytes_left > 0:
             found = window.next()
             if isinstance(found, Batch):
                 if not self._take(found, window.offset, entries, records_max):
@@ -107,14 +121,14 @@ class LogTail:
         """Take over a whole batch, without what an earlier copy of it already gave; False where `entries` is full."""
         commit = batch.commit
         if commit.first_seq > self.seq + 1:
-            self._lose(self.seq + 1, commit.first_seq - 1, "no batch holds them")
+            self._miss(self.seq + 1, commit.first_seq - 1, "no batch holds them")
         self._check_link(commit)
         for record in batch.records:
             if record[0] > self.seq:
                 if len(entries) >= records_max:
                     return False
                 self._take_record(record, entries)
-        self._offset, self._chain, self._previous = end, commit.chain, commit.previous
+        self._offset, self._chain, self._previous, self._jumped = end, commit.chain, commit.previous, False
         return True
 
     def _take_record(self, record: tuple[int, int, bytes], entries: list[Entry]) -> None:
@@ -123,6 +137,7 @@ class LogTail:
             self._refuse(max(decode_loss(payload)[0], self.seq + 1), seq)
         else:
             entries.append(Entry(self._log_id, seq, RECORDS[kind], payload, self._segment))
+            self._bytes_left -= len(payload)
         self.seq = seq
 
     def _check_link(self, commit: Commit) -> None:
@@ -138,7 +153,7 @@ class LogTail:
     def _pass_seal(self, fd: int, seal: Seal) -> bool:
         alive = writer_lives(self._directory)
         if seal.seq > self.seq:
-            self._lose(self.seq + 1, seal.seq, "the seal counts them, no batch holds them")
+            self._miss(self.seq + 1, seal.seq, "the seal counts them, no batch holds them")
         elif self._chain not in (_UNKNOWN, seal.chain) and not (seal.seq < self.seq and seal.chain == self._previous):
             self._find(FindingKind.CHAIN_BROKEN, self._offset, None, None, "the seal does not close this chain")
         later = [number for number in segment_numbers(self._directory) if number > self._segment]
@@ -252,9 +267,20 @@ class LogTail:
             os.close(fd)
         return isinstance(first, Batch) and first.commit.first_seq <= self.seq + 1
 
-    def _lose(self, first: int, last: int, detail: str) -> None:
-        self._find(FindingKind.LOSS, self._offset, first, last, detail)
+    def _miss(self, first: int, last: int, detail: str) -> None:
+        """Records that no batch holds: lost, unless their files are gone because Kafka has what was in them."""
+        cursor = cursor_of(self._directory, self._log_id) if self._jumped else None
+        handed = min(cursor.position.seq, last) if cursor is not None else 0
+        if handed >= first:
+            self._forwarded(first, handed)
+        if handed < last:
+            self._find(FindingKind.LOSS, self._offset, max(first, handed + 1), last, detail)
         self.seq, self._chain = last, _UNKNOWN
+
+    def _forwarded(self, first: int, last: int) -> None:
+        detail = "handed to Kafka; their segments were removed after the time for keeping them"
+        self._find(FindingKind.FORWARDED, self._offset, first, last, detail)
+        self.seq = last
 
     def _refuse(self, first: int, last: int) -> None:
         detail = "the disk failed; whoever waited for them was told so"

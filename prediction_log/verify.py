@@ -12,7 +12,7 @@ from typing import Final, Literal
 import msgspec
 
 from prediction_log.disk import boot_of_this_machine
-from prediction_log.finding import HARMLESS, Finding, FindingKind
+from prediction_log.finding import HARMLESS, Finding, FindingKind, ranges_of
 from prediction_log.intervals import Interval, add, difference, overlaps, size, union
 from prediction_log.position import Position
 from prediction_log.segment import Kind
@@ -44,7 +44,8 @@ class Counted(msgspec.Struct, frozen=True, kw_only=True):
 class LogCertificate(msgspec.Struct, frozen=True, kw_only=True):
     """One log. `state`: a writer has it open; it was sealed; or its writer ended without a seal. Seqs are null where there
     is no record. `kinds` are records by kind. `gaps` are seqs of which no record can be read, `refused` those that were
-    never acknowledged. `counted` is null where the monitor was not asked.
+    never acknowledged, `forwarded` those that Kafka has and whose segments were removed after that. `counted` is null where
+    the monitor was not asked.
     """
 
     slot: str
@@ -58,6 +59,7 @@ class LogCertificate(msgspec.Struct, frozen=True, kw_only=True):
     kinds: dict[str, int]
     gaps: list[Interval]
     refused: list[Interval]
+    forwarded: list[Interval]
     chain_ok: bool
     findings: list[Finding]
     counted: Counted | None
@@ -117,8 +119,9 @@ def _certify(log: LogDirectory, boot: int) -> LogCertificate:
         for entry in entries:
             add(seqs, entry.seq, entry.seq)
     last_seq = seqs[-1][1] if seqs else 0
-    refused = difference(_ranges(tail.findings, FindingKind.REFUSED), seqs)
-    holes = difference([(1, last_seq)], union(seqs + refused)) if seqs else []
+    refused = difference(ranges_of(tail.findings, FindingKind.REFUSED), seqs)
+    forwarded = ranges_of(tail.findings, FindingKind.FORWARDED)
+    holes = difference([(1, last_seq)], union(seqs + refused + forwarded)) if seqs else []
     files = [segment_path(log.path, number) for number in segment_numbers(log.path)]
     return LogCertificate(
         slot=log.slot,
@@ -130,8 +133,9 @@ def _certify(log: LogDirectory, boot: int) -> LogCertificate:
         last_seq=last_seq or None,
         records=size(seqs),
         kinds={kind.name.lower(): number for kind, number in sorted(kinds.items())},
-        gaps=union(holes + _ranges(tail.findings, FindingKind.LOSS)),
+        gaps=union(holes + ranges_of(tail.findings, FindingKind.LOSS)),
         refused=refused,
+        forwarded=forwarded,
         chain_ok=all(finding.kind not in _DAMAGE for finding in tail.findings),
         findings=tail.findings,
         counted=None,
@@ -139,17 +143,10 @@ def _certify(log: LogDirectory, boot: int) -> LogCertificate:
     )
 
 
-def _ranges(findings: list[Finding], kind: FindingKind) -> list[Interval]:
-    return union(
-        (finding.first_seq, finding.last_seq)
-        for finding in findings
-        if finding.kind is kind and finding.first_seq is not None and finding.last_seq is not None
-    )
-
-
 def _compare_log(log: LogCertificate, counted: Sequence[Interval]) -> LogCertificate:
-    there = difference([(1, log.last_seq)], union(log.gaps + log.refused)) if log.last_seq else []
-    known = union(there + log.refused)
+    elsewhere = log.refused + log.forwarded
+    there = difference([(1, log.last_seq)], union(log.gaps + elsewhere)) if log.last_seq else []
+    known = union(there + elsewhere)
     if log.state == "open":
         known = union([*known, ((log.last_seq or 0) + 1, 2**63)])
     once = union(counted)

@@ -92,6 +92,7 @@ def test_a_file_that_cannot_be_meant_is_refused_and_says_where(text, message):
         ("POINTSMAN_LOG_ENABLED", "maybe", "expected `bool`"),
         ("POINTSMAN_PLAN_POLL_MS", "inf", "must be a finite number"),
         ("POINTSMAN_WORKERS", "-2", "cannot be negative"),
+        ("POINTSMAN_REDIS", "localhost:6379", "redis is no URL of a Redis: write one such as redis://host:6379/0"),
     ],
 )
 def test_a_variable_that_cannot_be_meant_is_refused_and_named(variable, value, message):

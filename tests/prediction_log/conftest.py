@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 
 from prediction_log.disk import boot_of_this_machine
 from prediction_log.finding import Finding
@@ -26,6 +27,7 @@ from prediction_log.segment import (
     seed_of,
 )
 from prediction_log.tail import LogTail
+from prediction_log.topics import topics_of
 from prediction_log.writer import open_writer
 
 LOG_ID = bytes(range(16))
@@ -181,3 +183,39 @@ def until() -> Callable[[Callable[[], bool]], Any]:
 @pytest.fixture
 def payloads() -> Iterator[bytes]:
     return (f'{{"n":{number}}}'.encode() for number in itertools.count(1))
+
+
+@pytest.fixture
+def make_topics(kafka: Any) -> Callable[..., Any]:
+    """Makes a fleet's topics before the forwarder does, its streams with four partitions and this configuration."""
+
+    async def made(prefix: str, configs: dict[str, str]) -> None:
+        admin = AIOKafkaAdminClient(bootstrap_servers=kafka.address)
+        await admin.start()
+        try:
+            topics = topics_of(prefix)
+            streams = (topics.predictions, topics.labels)
+            await admin.create_topics([NewTopic(name, 4, 1, topic_configs=configs) for name in streams])
+            compacted = {"cleanup.policy": "compact"}
+            await admin.create_topics([NewTopic(topics.summaries, 4, 1, topic_configs=compacted)])
+        finally:
+            await admin.close()
+
+    return made
+
+
+@pytest.fixture
+def grow_topics(kafka: Any) -> Callable[..., Any]:
+    """Gives a fleet's streams more partitions, as its operator would."""
+
+    async def grown(prefix: str, partitions: int) -> None:
+        admin = AIOKafkaAdminClient(bootstrap_servers=kafka.address)
+        await admin.start()
+        try:
+            topics = topics_of(prefix)
+            names = (topics.predictions, topics.labels, topics.summaries)
+            await admin.create_partitions({name: NewPartitions(partitions) for name in names})
+        finally:
+            await admin.close()
+
+    return grown

@@ -1,0 +1,74 @@
+"""A producer is let go within a bound and leaves nothing behind, whatever Kafka does: no task, no batch, no complaint."""
+
+import asyncio
+import gc
+import time
+
+import pytest
+
+from contracts.errors import Unavailable
+from contracts.settings import KafkaOptions
+from prediction_log.kafka_producer import let_go, open_producer
+from prediction_log.topics import ensure_topics, topics_of
+from tests.services.ports import free_ports
+
+pytestmark = pytest.mark.anyio
+
+
+async def begin(producer, topic, batches=3):
+    """Send a few batches; how they end is for whoever waits."""
+    sent = []
+    for _ in range(batches):
+        batch = producer.create_batch()
+        batch.append(timestamp=None, key=b"k", value=b"v" * 1000)
+        sent.append(asyncio.ensure_future(producer.send_batch(batch, topic, partition=0)))
+    await asyncio.sleep(0.05)
+    for task in sent:
+        task.cancel()
+    await asyncio.gather(*sent, return_exceptions=True)
+
+
+async def test_what_can_be_delivered_in_time_is(kafka):
+    options = KafkaOptions(prefix=kafka.prefix(), partitions=1)
+    await ensure_topics(kafka.address, options, 1.0)
+    producer = await open_producer(kafka.address, options)
+    batch = producer.create_batch()
+    batch.append(timestamp=None, key=b"k", value=b"v")
+    acknowledged = await producer.send_batch(batch, topics_of(options.prefix).labels, partition=0)
+    await let_go(producer, 5.0)
+
+    assert acknowledged.done()
+    assert acknowledged.result().offset == 0
+
+
+@pytest.mark.parametrize("how", ["silent", "stopped"])
+async def test_what_cannot_is_given_up(own_kafka, make_proxy, how):
+    cluster = own_kafka(1)
+    broker = cluster.brokers[0]
+    options = KafkaOptions(prefix="p", partitions=1)
+    await ensure_topics(cluster.address, options, 1.0)
+    proxy = make_proxy(broker.behind_port, broker.through_port)
+    producer = await open_producer(broker.through, options)
+    await begin(producer, topics_of("p").labels, 1)
+    before = asyncio.all_tasks()
+    if how == "silent":
+        proxy.silent = True
+    else:
+        broker.kill()
+    await begin(producer, topics_of("p").labels)
+
+    began = time.monotonic()
+    await let_go(producer, 0.2)
+    took = time.monotonic() - began
+
+    assert took < 5
+    del producer
+    async with asyncio.timeout(30):
+        while asyncio.all_tasks() - before - {asyncio.current_task()}:  # requests under way end with their connection
+            await asyncio.sleep(0.05)
+    gc.collect()  # nobody may complain about what nobody asked for: warnings are errors here
+
+
+async def test_a_kafka_that_is_away_is_unavailable_at_once(kafka):
+    with pytest.raises(Unavailable, match="Unable to bootstrap"):
+        await open_producer(f"127.0.0.1:{free_ports(1)[0]}", KafkaOptions())
