@@ -1,7 +1,7 @@
 """Questions -> answers: rows of statistics, the content of a report, a page of metrics, the monitor's own standing.
 
-Enters: the state's file, the spool, the policy. Leaves: plain values. Only reads, and blocks while it does: whoever serves
-an event loop asks from a thread, one question at a time.
+Enters: the file of a state and its spool, or that of a view alone; the policy. Leaves: plain values. Only reads, and
+blocks while it does: whoever serves an event loop asks from a thread, one question at a time.
 """
 
 import sqlite3
@@ -10,7 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from contracts.errors import StoreUnavailable
+import msgspec
+
+from contracts.errors import NotReady, StoreUnavailable
 from contracts.statistic import Statistic
 from monitor.metrics import Snapshot
 from monitor.policy import MonitorPolicy
@@ -18,8 +20,9 @@ from monitor.queries import StateReader, open_reader
 from monitor.question import Question
 from monitor.report_content import Content
 from monitor.report_gathering import gather
-from monitor.standing import Standing, standing_of
+from monitor.standing import OwnPartition, Standing, standing_of
 from monitor.subject import DRIFT_STATISTICS, predicted_in, rows_of
+from monitor.view_standing import standing_of_view
 from monitor.windows import windows_of
 
 RECENT_US: Final = 7 * 86_400_000_000
@@ -27,13 +30,23 @@ RECENT_US: Final = 7 * 86_400_000_000
 
 
 class Answers:
-    """Answers from one state. `path` is the state's file, `spool` the prediction log; `now_us` gives the time."""
+    """Answers from one file. `path` is a state's, and `spool` its prediction log; or a view's, and there is no spool.
+    `now_us` gives the time, `own` the partitions that this worker counts.
+    """
 
-    def __init__(self, path: Path, spool: Path, policy: MonitorPolicy, now_us: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        spool: Path | None,
+        policy: MonitorPolicy,
+        now_us: Callable[[], int],
+        own: Callable[[], list[OwnPartition]] = list,
+    ) -> None:
         self._path = path
         self._spool = spool
         self._policy = policy
         self._now_us = now_us
+        self._own = own
         self._reader: StateReader | None = None
 
     def rows(self, question: Question) -> list[Statistic]:
@@ -62,18 +75,23 @@ class Answers:
             sliced = self._rows(reader, Question(), with_drift=False)
             everything = [*self._rows(reader, Question(slice="")), *(row for row in sliced if row.slice)]
             recent = self._rows(reader, Question(slice="", from_us=since_us))
-            return Snapshot(standing_of(reader, self._path, self._spool), {"all": everything, "7d": list(recent)})
+            return Snapshot(self._standing(reader), {"all": everything, "7d": list(recent)})
 
     def standing(self) -> Standing:
         """How far the log was read, what was tallied and what was found."""
         with self._reading() as reader:
-            return standing_of(reader, self._path, self._spool)
+            return self._standing(reader)
 
     def close(self) -> None:
         """Let go of the state; another question would open it again."""
         if self._reader is not None:
             self._reader.close()
             self._reader = None
+
+    def _standing(self, reader: StateReader) -> Standing:
+        if self._spool is None:
+            return msgspec.structs.replace(standing_of_view(reader, self._path), own=self._own())
+        return standing_of(reader, self._path, self._spool)
 
     def _rows(self, reader: StateReader, question: Question, *, with_drift: bool = True) -> Iterator[Statistic]:
         for window in windows_of(reader, question):
@@ -84,6 +102,8 @@ class Answers:
         """The reader, opened where it is not; given up after an error, so that the next question opens the file anew."""
         try:
             self._reader = self._reader or open_reader(self._path)
+            if self._spool is None and not self._reader.progress().tick:
+                raise NotReady("the summaries are being read for the first time; ask again")
             yield self._reader
         except sqlite3.Error as error:
             self.close()

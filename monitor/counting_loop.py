@@ -1,6 +1,6 @@
 """The loop around the tick: one after the other, without a pause while there is a backlog, until told to stop.
 
-Enters: a consumer, a pace, an event that says stop. Leaves: when what was logged by then is counted or time is up. A tick
+Enters: what counts, a pace, an event that says stop. Leaves: when what was logged by then is counted or time is up. A tick
 that fails is tried again after a pause that doubles; nothing is lost meanwhile, for the log keeps it.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from contracts.errors import CorruptLog, Unavailable
-from monitor.consume import Consumer
+from monitor.spool_source import SpoolCounter
 
 PAUSE_SECONDS: Final = 0.2
 PAUSE_SECONDS_MAX: Final = 10.0
@@ -22,17 +22,21 @@ _LOG = logging.getLogger("pointsman.monitor")
 
 
 class CountingLoop:
-    """Ticks until `stop` is set. `now_us` is the time of day, `clock` gives seconds that never go back."""
+    """Ticks until `stop` is set. `now_us` is the time of day, `clock` gives seconds that never go back. `counted` are the
+    records since it began.
+    """
 
     def __init__(
-        self, consumer: Consumer, now_us: Callable[[], int], clock: Callable[[], float], *, tick_seconds: float
+        self, counter: SpoolCounter, now_us: Callable[[], int], clock: Callable[[], float], *, tick_seconds: float
     ) -> None:
-        self._consumer = consumer
+        self._counter = counter
         self._now_us = now_us
         self._clock = clock
         self._tick_seconds = tick_seconds
         self._ticked_at: float | None = None
         self._trouble: str | None = "no tick yet"
+        self.counted = 0
+        self.caught_up = False
 
     def not_ready(self) -> str | None:
         """Why the counts do not follow the log at the moment; null where they do."""
@@ -57,13 +61,13 @@ class CountingLoop:
                 continue
         finally:
             self._trouble = "stopped"
-            self._consumer.close()
+            self._counter.close()
 
     async def _tick(self) -> bool | None:
         """Whether the log was read to its end; null where the tick failed."""
         self._ticked_at = self._clock()
         try:
-            tick = await asyncio.to_thread(self._consumer.tick, self._now_us())
+            tick = await asyncio.to_thread(self._counter.tick, self._now_us())
         except (Unavailable, CorruptLog, sqlite3.Error) as error:
             self._stands_still(str(error), traceback=False)
             return None
@@ -73,6 +77,8 @@ class CountingLoop:
         if self._trouble is not None:
             _LOG.info("counting")
         self._trouble = None
+        self.counted += tick.entries - tick.duplicates
+        self.caught_up = tick.caught_up
         return tick.caught_up
 
     def _stands_still(self, trouble: str, *, traceback: bool) -> None:

@@ -34,8 +34,18 @@ def observe(generation: Generation, group: int, records: Parted) -> Observed:
     panes = _panes(scored) if _is_single(scored) else np.repeat(_panes(scored), scored.rows)
     rows = Marks(_cells(generation, scored), None, panes, scored.masks)
     statuses = _joined([_statuses(generation, scored), _statuses(generation, failed)])
-    join = _join_records(group, scored, _packed(scored))
-    return Observed(rows, statuses, join + _join_failed(group, failed))
+    return Observed(rows, statuses, joinable(group, records))
+
+
+def joinable(group: int, records: Parted) -> list[JoinRecord]:
+    """What these records leave behind for their labels. Answers that failed: known to have been asked for, with nothing to
+    score.
+    """
+    scored, failed = records
+    answered = [
+        record for record, was in zip(_join_records(group, failed, repeat(b"")), failed.answered, strict=True) if was
+    ]
+    return _join_records(group, scored, _packed(scored)) + answered
 
 
 def count(generation: Generation, group: int, observed: Sequence[Observed]) -> Summaries:
@@ -109,12 +119,6 @@ def _join_records(group: int, records: Gathered, rows: Iterable[bytes]) -> list[
     heads = map(HEAD.pack, repeat(group), records.events, records.received)
     bodies = [head + own for head, own in zip(heads, rows, strict=False)]
     return list(map(JoinRecord._make, zip(id_keys(records.ids), records.logs, records.seqs, bodies, strict=True)))
-
-
-def _join_failed(group: int, records: Gathered) -> list[JoinRecord]:
-    """Answers that failed: known to have been asked for, with nothing to score."""
-    joined = _join_records(group, records, repeat(b""))
-    return [record for record, answered in zip(joined, records.answered, strict=True) if answered]
 
 
 def _joined(marks: Sequence[Marks]) -> Marks:

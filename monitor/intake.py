@@ -8,8 +8,8 @@ seen: it never stops the ones after it, and never raises.
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import compress, groupby
-from operator import attrgetter, itemgetter
+from itertools import compress
+from operator import itemgetter, le, lt
 from typing import Final, NamedTuple
 
 import msgspec
@@ -60,29 +60,53 @@ class Batch(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """One chunk: predictions by who made them, labels, and a tally of (what, reason)."""
+    """One chunk: predictions by who made them, labels, a tally of (what, reason), and the entries that are no records."""
 
     batches: dict[VersionKey, Batch]
     labels: list[LabelOf]
     tally: Tally
+    unreadable: list[Entry]
+
+
+class _Odd(NamedTuple):
+    """What is tallied while a chunk is decoded, and what of it is no record."""
+
+    tally: Tally
+    unreadable: list[Entry]
+
+    def refuse(self, entry: Entry, reason: str) -> None:
+        """This entry is no record."""
+        self.tally["records_undecodable", reason] += 1
+        self.unreadable.append(entry)
 
 
 def decode(entries: Sequence[Entry], decoder: RecordDecoder, log_number: Callable[[str], int]) -> Decoded:
     """The records of one chunk; `log_number` gives a log's number by its id."""
-    tally: Tally = Counter()
+    odd = _Odd(Counter(), [])
     prediction, label = Kind.PREDICTION, Kind.LABEL
-    predictions = _decoded(decoder, [entry for entry in entries if entry.kind is prediction], tally)
-    labels = list(_labels([entry for entry in entries if entry.kind is label], tally))
-    return Decoded(_batches(predictions, log_number, tally), labels, tally)
+    predictions = _decoded(decoder, [entry for entry in entries if entry.kind is prediction], odd)
+    labels = list(_labels([entry for entry in entries if entry.kind is label], odd))
+    return Decoded(_batches(predictions, log_number, odd), labels, odd.tally, odd.unreadable)
 
 
 def fresh(entries: Sequence[Entry], seen: Mapping[str, Sequence[Interval]]) -> Fresh:
-    """The entries whose seq was not counted before, each once."""
+    """The entries whose seq was not counted before, each once, log by log. Counted are then also the seqs since the one
+    before it in its stream: the stream holds none of those in between.
+    """
     found = Fresh([], {}, 0)
-    for log_id, run in groupby(entries, key=attrgetter("log_id")):
-        intervals = found.seen.setdefault(log_id, list(seen.get(log_id, ())))
-        found.entries.extend(_not_counted(list(run), intervals))
+    by_log: dict[str, list[Entry]] = {}
+    for entry in entries:
+        by_log.setdefault(entry.log_id, []).append(entry)
+    for log_id, run in by_log.items():
+        intervals = found.seen[log_id] = list(seen.get(log_id, ()))
+        found.entries.extend(_not_counted(run, intervals))
     return found._replace(duplicates=len(entries) - len(found.entries))
+
+
+def covers(intervals: Sequence[Interval], seq: int) -> bool:
+    """Whether the set holds `seq`."""
+    place = bisect_right(intervals, seq, key=itemgetter(0)) - 1
+    return place >= 0 and seq <= intervals[place][1]
 
 
 def chunks(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
@@ -98,53 +122,53 @@ def chunks(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
 
 
 def _not_counted(run: Sequence[Entry], intervals: list[Interval]) -> Sequence[Entry]:
-    first, last = run[0].seq, run[-1].seq
+    seqs = [entry.seq for entry in run]
+    afters = [entry.seq - 1 if entry.after is None else min(entry.after, entry.seq - 1) for entry in run]
     newest = intervals[-1][1] if intervals else -1
-    if first > newest and [entry.seq for entry in run] == list(range(first, last + 1)):
-        add(intervals, first, last)
+    if seqs[0] > newest and all(map(lt, seqs, seqs[1:])) and all(map(le, afters[1:], seqs)):
+        add(intervals, min(afters) + 1, seqs[-1])  # all new, no gap between any two
         return run
     kept = []
-    for entry in run:
-        place = bisect_right(intervals, entry.seq, key=itemgetter(0)) - 1
-        if place < 0 or entry.seq > intervals[place][1]:
-            add(intervals, entry.seq, entry.seq)
+    for entry, after in zip(run, afters, strict=True):
+        if not covers(intervals, entry.seq):
+            add(intervals, after + 1, entry.seq)
             kept.append(entry)
     return kept
 
 
-def _labels(entries: Sequence[Entry], tally: Tally) -> Iterator[LabelOf]:
+def _labels(entries: Sequence[Entry], odd: _Odd) -> Iterator[LabelOf]:
     for entry in entries:
         try:
             label = label_of(wire.decode(Label, entry.payload))
         except InvalidRecord:
-            tally["records_undecodable", "label"] += 1
+            odd.refuse(entry, "label")
             continue
-        tally["labels_received", ""] += 1
+        odd.tally["labels_received", ""] += 1
         if isinstance(label, str):
-            tally["labels_invalid", label] += 1
+            odd.tally["labels_invalid", label] += 1
         else:
             yield label
 
 
-def _decoded(decoder: RecordDecoder, entries: Sequence[Entry], tally: Tally) -> list[tuple[Entry, Record]]:
+def _decoded(decoder: RecordDecoder, entries: Sequence[Entry], odd: _Odd) -> list[tuple[Entry, Record]]:
     try:
         return list(zip(entries, map(decoder.decode, [entry.payload for entry in entries]), strict=True))
     except _UNDECODABLE:
-        return list(_decoded_singly(decoder, entries, tally))
+        return list(_decoded_singly(decoder, entries, odd))
 
 
-def _decoded_singly(decoder: RecordDecoder, entries: Sequence[Entry], tally: Tally) -> Iterator[tuple[Entry, Record]]:
+def _decoded_singly(decoder: RecordDecoder, entries: Sequence[Entry], odd: _Odd) -> Iterator[tuple[Entry, Record]]:
     for entry in entries:
         try:
             record = decoder.decode(entry.payload)
         except _UNDECODABLE:
-            tally["records_undecodable", "prediction"] += 1
+            odd.refuse(entry, "prediction")
         else:
             yield entry, record
 
 
 def _batches(
-    decoded: Sequence[tuple[Entry, Record]], log_number: Callable[[str], int], tally: Tally
+    decoded: Sequence[tuple[Entry, Record]], log_number: Callable[[str], int], odd: _Odd
 ) -> dict[VersionKey, Batch]:
     if not decoded:
         return {}
@@ -153,7 +177,9 @@ def _batches(
     batch = Batch([numbers[entry.log_id] for entry in entries], [entry.seq for entry in entries], list(records))
     inside = [_in_bounds(record, len(entry.payload)) for entry, record in decoded]
     if not all(inside):
-        tally["records_undecodable", "out_of_range"] += inside.count(False)
+        for (entry, _), is_inside in zip(decoded, inside, strict=True):
+            if not is_inside:
+                odd.refuse(entry, "out_of_range")
         batch = batch.where(inside)
     keys = [(record.model, record.version, record.digest, record.variant) for record in batch.records]
     found = set(keys)

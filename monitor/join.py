@@ -12,12 +12,14 @@ label without a time of its own (observed when received) when it was received th
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from monitor.ballot import Ballot, Event, LabelOf, with_label
-from monitor.join_record import JoinRecord, Scorable, scorable
+from monitor.join_record import JoinRecord, Scorable, scorable, time_of
 from monitor.truth import TruthTable, truth_of
 
+RowKey = tuple[bytes, int]
+"""(id, row)."""
 Tally = Counter[tuple[str, str, str]]
 """(what, model, reason) -> how many labels; a label leaves one entry when it moves to another."""
 
@@ -31,14 +33,13 @@ class Terms(NamedTuple):
 
 
 class Known(NamedTuple):
-    """What is stored: the records and ballots of every id in question. Ids up to `expired` may have been dropped, unless
-    they are at or above `oldest`, the least id that is still there.
+    """What is stored: the records of every id in question, the ballots of every row in question, and of all rows of ids
+    that have new records. An id of a time before `gone` is past the horizon: if it has no record, that was forgotten.
     """
 
     records: Mapping[bytes, Sequence[Scorable]]
-    ballots: Mapping[tuple[bytes, int], Ballot]
-    oldest: bytes | None
-    expired: bytes | None
+    ballots: Mapping[RowKey, Ballot]
+    gone: bytes | None
 
 
 class Change(NamedTuple):
@@ -52,19 +53,22 @@ class Change(NamedTuple):
 
 class Joined(NamedTuple):
     """What to add up, what to store, and what to count. `waiting` rows have labels and no prediction yet, with the time
-    of the last receipt; `arrived` rows waited until now.
+    since when; `arrived` rows waited until now.
     """
 
     changes: list[Change]
-    ballots: dict[tuple[bytes, int], Ballot]
-    waiting: dict[tuple[bytes, int], int]
-    arrived: list[tuple[bytes, int]]
+    ballots: dict[RowKey, Ballot]
+    waiting: dict[RowKey, int]
+    arrived: list[RowKey]
     tally: Tally
 
 
 class _Standing(NamedTuple):
-    truths: dict[tuple[int, int], float]
-    tally: Tally
+    truths: Mapping[tuple[int, int], float]
+    tally: Mapping[tuple[str, str, str], int]
+
+
+_NOTHING: Final = _Standing({}, {})
 
 
 def join(
@@ -93,19 +97,20 @@ def join(
     return joined
 
 
+def waits_since(prediction_id: bytes, ballot: Ballot) -> int:
+    """Since when a row waits for its prediction: the last receipt of a label, or the time of the id if that is earlier."""
+    received_us = max(event.received_us for event in ballot.events)
+    made_us = time_of(prediction_id)
+    return received_us if made_us is None else min(received_us, made_us)
+
+
 def _cast(label: LabelOf, known: Known, new: Mapping[bytes, object], joined: Joined) -> None:
     key = label.id, label.row
-    if label.id not in known.records and label.id not in new and _gone(label.id, known):
+    if known.gone is not None and label.id < known.gone and label.id not in known.records and label.id not in new:
         joined.tally["labels_too_late", "", ""] += 1
         return
     ballot = joined.ballots.get(key, known.ballots.get(key))
     joined.ballots[key] = Ballot((label.event,)) if ballot is None else with_label(ballot, label)
-
-
-def _gone(prediction_id: bytes, known: Known) -> bool:
-    if known.expired is None or prediction_id > known.expired:
-        return False
-    return known.oldest is None or prediction_id < known.oldest
 
 
 def _standing(
@@ -113,12 +118,16 @@ def _standing(
 ) -> _Standing:
     """Each record's truth, and what became of each label."""
     total = sum(event.copies for event in ballot.events) + ballot.dropped
-    if not total or not records:
-        return _Standing({}, Counter({("labels_pending", "", ""): total} if total else {}))
+    if not total:
+        return _NOTHING
+    if not records:
+        return _Standing({}, {("labels_pending", "", ""): total})
     model = terms_of(records[0].group).model
     scored = [record for record in records if record.rows]
     if not scored:
-        return _Standing({}, Counter({("labels_unscored", model, ""): total}))
+        return _Standing({}, {("labels_unscored", model, ""): total})
+    if total == 1 and len(scored) == 1:
+        return _standing_of_one(ballot.events[0], scored[0], row, terms_of(scored[0].group), horizon_us)
     truths: dict[tuple[int, int], float] = {}
     settled: set[tuple[int, int]] = set()
     outcomes: list[tuple[Event, str]] = []
@@ -134,6 +143,17 @@ def _standing(
                     truths[place] = truth
         outcomes.append((event, min(reasons)))  # taken by one of them is taken
     return _Standing(truths, _outcomes(outcomes, ballot.dropped, model))
+
+
+def _standing_of_one(event: Event, record: Scorable, row: int, terms: Terms, horizon_us: int) -> _Standing:
+    """As of many, for what nearly all are: one label of one record."""
+    truth, reason = _truth(event, record, row, terms, horizon_us)
+    if not reason:
+        name = "labels_retracted" if event.retract else "labels_accepted"
+        return _Standing({} if event.retract else {(record.log, record.seq): truth}, {(name, terms.model, ""): 1})
+    late = reason == "too_late"
+    name = "labels_too_late" if late else "labels_invalid"
+    return _Standing({}, {(name, terms.model, "" if late else reason): 1})
 
 
 def _truth(event: Event, record: Scorable, row: int, terms: Terms, horizon_us: int) -> tuple[float, str]:
@@ -168,8 +188,11 @@ def _outcomes(outcomes: Sequence[tuple[Event, str]], dropped: int, model: str) -
 
 
 def _record_changes(joined: Joined, records: Sequence[Scorable], row: int, old: _Standing, now: _Standing) -> None:
-    joined.tally.update(now.tally)
-    joined.tally.subtract(old.tally)
+    tally = joined.tally
+    for reason, amount in now.tally.items():
+        tally[reason] += amount
+    for reason, amount in old.tally.items():
+        tally[reason] -= amount
     for record in records:
         place = record.log, record.seq
         before, after = old.truths.get(place), now.truths.get(place)
@@ -181,8 +204,8 @@ def _record_changes(joined: Joined, records: Sequence[Scorable], row: int, old: 
             joined.changes.append(Change(record, row, after, 1))
 
 
-def _mark_waiting(joined: Joined, key: tuple[bytes, int], ballot: Ballot, *, before: bool, after: bool) -> None:
+def _mark_waiting(joined: Joined, key: RowKey, ballot: Ballot, *, before: bool, after: bool) -> None:
     if not after:
-        joined.waiting[key] = max(event.received_us for event in joined.ballots[key].events)
+        joined.waiting[key] = waits_since(key[0], joined.ballots[key])
     elif not before and ballot.events:
         joined.arrived.append(key)

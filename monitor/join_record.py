@@ -11,9 +11,13 @@ import numpy as np
 
 HEAD: Final = struct.Struct("<Iqq")
 """Group, event time and time of receipt of a join record."""
+HEAD_TYPE: Final = np.dtype([("group", "<u4"), ("event_us", "<i8"), ("received_us", "<i8")])
+assert HEAD_TYPE.itemsize == HEAD.size
 ROWS_MAX: Final = 65_536
 """Rows of one prediction that are counted; labels of rows beyond are invalid."""
 ID_CHARS_MAX: Final = 256
+TEXT: Final = 0xFF
+"""The first byte of the key of an id that is no UUIDv7."""
 
 
 class JoinRecord(NamedTuple):
@@ -58,7 +62,12 @@ def id_key(prediction_id: str) -> bytes:
             key = b""
         if len(key) == 16:
             return key
-    return b"\xff" + prediction_id.encode()
+    return bytes([TEXT]) + prediction_id.encode()
+
+
+def time_of(key: bytes) -> int | None:
+    """The time in a UUIDv7, in microseconds; null for any other id."""
+    return int.from_bytes(key[:6], "big") * 1000 if key[0] != TEXT else None
 
 
 def id_keys(prediction_ids: Sequence[str]) -> list[bytes]:

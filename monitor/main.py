@@ -1,7 +1,8 @@
 """The monitor as a process's main task: makes its parts, counts, answers, and stops when told.
 
 Enters: settings, a listening socket or none, and an event that says stop. Leaves: when the last tick is saved and the last
-reply is out. Never decides what is counted or how it is judged.
+reply is out. With `kafka` set it is a worker of a fleet, without it counts the spool beside it; what it answers is the same.
+Never decides what is counted or how it is judged.
 """
 
 import asyncio
@@ -10,27 +11,44 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import uvicorn
 
 from contracts.settings import Settings
+from contracts.standing import MonitorStanding
 from monitor.answers import Answers
 from monitor.catalogue import Catalogue
 from monitor.consume import Consumer
-from monitor.counting_loop import CountingLoop
+from monitor.fleet_report import keep_telling, open_report
 from monitor.http import MonitorHttp
 from monitor.policy import MonitorPolicy
-from monitor.state import FILE_NAME
+from monitor.standing import OwnPartition
 from monitor.version_facts import VersionFacts
-from prediction_log.reader import SpoolReader
 from registry_client.folder import FolderRegistry
 
 GRACE_SECONDS: Final = 5
-TICK_SECONDS: Final = 0.2
-"""How often the log is looked at for new records."""
 REGISTRY_SECONDS: Final = 30.0
 """How long a tick waits for the registry before it is tried again later."""
+
+
+class Counts(Protocol):
+    """What counts. `path` is the file from which questions are answered, `spool` the log beside it, if that is read."""
+
+    path: Path
+    spool: Path | None
+
+    def not_ready(self) -> str | None:
+        """Why it does not follow the log at the moment; null where it does."""
+
+    def standing(self) -> MonitorStanding:
+        """How far it is."""
+
+    def own(self) -> list[OwnPartition]:
+        """The partitions that it has, of a fleet's."""
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Count until `stop` is set."""
 
 
 async def serve_monitor(settings: Settings, listener: socket.socket | None, stop: asyncio.Event) -> None:
@@ -38,33 +56,43 @@ async def serve_monitor(settings: Settings, listener: socket.socket | None, stop
 
     Without a `listener` it listens on `monitor_host` and `monitor_port`.
     """
-    path, spool = settings.state_dir / FILE_NAME, settings.state_dir / "spool"
-    counting = CountingLoop(
-        _consumer(settings, path, spool), _now_us, time.monotonic, tick_seconds=TICK_SECONDS
-    )
-    answers = Answers(path, spool, MonitorPolicy(), _now_us)
+    counting = _counts(settings)
+    answers = Answers(counting.path, counting.spool, MonitorPolicy(), _now_us, counting.own)
     server = _Server(_config(settings, MonitorHttp(answers, counting.not_ready, time.monotonic)))
+    report = open_report(settings.redis, settings.state_dir)
     try:
         async with asyncio.TaskGroup() as group:
-            group.create_task(counting.run(stop, settings.drain_timeout_seconds))
+            group.create_task(counting.run(stop))
+            group.create_task(keep_telling(report, counting.standing, stop))
             group.create_task(_stop_when(stop, server))
             await server.serve(sockets=None if listener is None else [listener])
             # A server that ends by itself, as where its port is taken, ends the monitor too.
             stop.set()
     finally:
         answers.close()
+        await report.aclose()
 
 
-def _consumer(settings: Settings, path: Path, spool: Path) -> Consumer:
+def embedded_consumer(settings: Settings, path: Path) -> Consumer:
+    """A consumer as the monitor of one machine has it, with its state at `path`. Needs a running event loop."""
+    return Consumer(path, _catalogue(settings), horizon_days=settings.label_horizon_days)
+
+
+def _counts(settings: Settings) -> Counts:
+    catalogue = _catalogue(settings)
+    if settings.kafka:
+        from monitor.fleet import FleetMonitor  # noqa: PLC0415  one machine alone needs no Kafka client
+
+        return FleetMonitor(settings, catalogue, _now_us)
+    from monitor.embedded import EmbeddedMonitor  # noqa: PLC0415  likewise
+
+    return EmbeddedMonitor(settings, catalogue, _now_us)
+
+
+def _catalogue(settings: Settings) -> Catalogue:
     registry = FolderRegistry(Path(settings.registry), settings.state_dir / "cache")
     facts = VersionFacts(registry, asyncio.get_running_loop(), REGISTRY_SECONDS)
-    return Consumer(
-        path,
-        lambda positions: SpoolReader(spool, positions),
-        Catalogue(facts.reference, facts.metadata),
-        records_max=settings.monitor_tick_records_max,
-        horizon_days=settings.label_horizon_days,
-    )
+    return Catalogue(facts.reference, facts.metadata)
 
 
 def _config(settings: Settings, http: MonitorHttp) -> uvicorn.Config:

@@ -19,6 +19,7 @@ from prometheus_client.registry import Collector
 
 from contracts.moment import parse_moment
 from contracts.statistic import Statistic
+from monitor.losses import lost_records
 from monitor.panes import ALL
 from monitor.rows import by_drift, by_variant
 from monitor.standing import Standing
@@ -107,6 +108,61 @@ def _standing(standing: Standing) -> Iterator[Metric]:
     )
     for name, text, value in gauges:
         yield GaugeMetricFamily(name, text, value=value)
+    yield GaugeMetricFamily(
+        "pointsman_monitor_lost_records",
+        "Records that were written and cannot be counted, at most: they lie in ranges that are not whole",
+        value=lost_records(standing.findings),
+    )
+    yield from _partitions(standing)
+    yield from _own(standing)
+
+
+def _own(standing: Standing) -> Iterator[Metric]:
+    """Of a fleet, what this very worker does."""
+    doing = Counter(one.doing for one in standing.own)
+    gauges = (
+        ("pointsman_monitor_partitions", "Partitions that this worker has", len(standing.own)),
+        ("pointsman_monitor_paused", "Partitions that stand still: too much of them cannot be read", doing["paused"]),
+        (
+            "pointsman_monitor_standing_still",
+            "Partitions that stand still for any other trouble",
+            doing["standing still"],
+        ),
+        (
+            "pointsman_monitor_dead_letters",
+            "Messages of these partitions that cannot be read",
+            sum(one.dead for one in standing.own),
+        ),
+    )
+    for name, text, value in gauges:
+        yield GaugeMetricFamily(name, text, value=value)
+
+
+def _partitions(standing: Standing) -> Iterator[Metric]:
+    """Of a fleet, which partition is behind, old or incomplete."""
+    if not standing.partitions:
+        return
+    lag = GaugeMetricFamily(
+        "pointsman_monitor_partition_lag_records",
+        "Messages of a partition that wait to be counted",
+        labels=["partition"],
+    )
+    updated = GaugeMetricFamily(
+        "pointsman_monitor_partition_updated_seconds",
+        "When a partition's counts were last saved, since the epoch",
+        labels=["partition"],
+    )
+    whole = GaugeMetricFamily(
+        "pointsman_monitor_partition_whole",
+        "0 where what was published of a partition is known to be incomplete",
+        labels=["partition"],
+    )
+    for one in standing.partitions:
+        labels = [str(one.number)]
+        lag.add_metric(labels, one.lag_records)
+        updated.add_metric(labels, _seconds(one.updated))
+        whole.add_metric(labels, int(one.whole))
+    yield from (lag, updated, whole)
 
 
 def _labels(standing: Standing) -> Metric:

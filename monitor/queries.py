@@ -1,7 +1,8 @@
 """What the monitor counted, for whoever shows or judges it: read beside the one writer, never blocking it.
 
-Enters: the state's file, and questions. Leaves: vectors of counts, counters, progress. Every answer is of one moment: it
-holds everything of a tick, or nothing. Only reads. One thread at a time may use a reader.
+Enters: the file of a state, or of a view of many states added up, and questions. Leaves: vectors of counts, counters,
+progress. Every answer is of one moment: it holds everything of a tick, or nothing. Only reads. One thread at a time may use
+a reader.
 """
 
 import sqlite3
@@ -64,14 +65,15 @@ class StateReader:
     open; both are rounded down to panes.
     """
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, order: str = "number") -> None:
         self._connection = connection
+        self._order = order
         self._generations: dict[int, Generation] = {}
         self._recent: dict[int, Summaries] = {}
 
     def groups(self) -> list[Group]:
         """All groups, in the order in which they were first met."""
-        numbers = self._connection.execute("SELECT number, variant FROM grp ORDER BY number").fetchall()
+        numbers = self._connection.execute(f"SELECT number, variant FROM grp ORDER BY {self._order}").fetchall()  # noqa: S608
         return [self._group(number, variant) for number, variant in numbers]
 
     def generation(self, group: Group) -> Generation:
@@ -97,7 +99,8 @@ class StateReader:
 
     def counters(self) -> Counters:
         """Everything that was tallied beside the vectors, by (name, model, version, detail)."""
-        rows = self._connection.execute("SELECT name, model, version, detail, value FROM counter")
+        columns = "name, model, version, detail"
+        rows = self._connection.execute(f"SELECT {columns}, sum(value) FROM counter GROUP BY {columns}")  # noqa: S608
         return Counters({(name, model, version, detail): value for name, model, version, detail, value in rows})
 
     def progress(self) -> Progress:
@@ -107,7 +110,8 @@ class StateReader:
 
     def findings(self) -> list[str]:
         """What reading the log found beside records, as JSON of `prediction_log.finding.Finding`."""
-        return [content for (content,) in self._connection.execute("SELECT content FROM finding ORDER BY content")]
+        query = "SELECT DISTINCT content FROM finding ORDER BY content"
+        return [content for (content,) in self._connection.execute(query)]
 
     def summaries(self) -> Iterator[tuple[SummaryKey, Ints, Ints]]:
         """Every summary that is kept by panes, with its cells and counts; for merging states and for proofs."""
@@ -198,10 +202,12 @@ def open_reader(path: Path) -> StateReader:
             address, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
         connection.execute("PRAGMA cache_size = -65536")
+        columns = {column[1] for column in connection.execute("PRAGMA table_info(grp)")}
         connection.execute("SELECT count(*) FROM progress").fetchone()
     except sqlite3.Error as error:
         raise StoreUnavailable(f"monitor state {path}: {error}; is the monitor running?") from error
-    return StateReader(connection)
+    # A view hears of groups in any order and says when each was first met.
+    return StateReader(connection, "met_us, met, number" if "met_us" in columns else "number")
 
 
 def _slice_number(group: Group, name: str) -> int:

@@ -5,6 +5,7 @@ Only reads; a log's lag is told from the heads of its segments, so it is quick a
 """
 
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -49,9 +50,39 @@ class CountedGroup(msgspec.Struct, frozen=True, kw_only=True):
     slices: tuple[str, ...]
 
 
+class PartitionStanding(msgspec.Struct, frozen=True, kw_only=True):
+    """One partition of a fleet: who counted it last, when a tick last saved, and how many messages wait. `whole` is false
+    where what was published of it is known to be incomplete.
+    """
+
+    number: int
+    owner: str
+    updated: str | None
+    ticks: int
+    caught_up: bool
+    lag_records: int
+    whole: bool
+
+
+class OwnPartition(msgspec.Struct, frozen=True, kw_only=True):
+    """One partition as the worker that counts it knows it, since it has it. `doing` is `counting`, or why it is not, with
+    `trouble` in words; `read` are messages, of which `dead` could not be read and `held` wait for the next step.
+    """
+
+    number: int
+    doing: str
+    trouble: str | None
+    read: int
+    dead: int
+    held: int
+
+
 class Standing(msgspec.Struct, frozen=True, kw_only=True, rename={"from_": "from"}):
     """Moments are RFC 3339, null where there is none yet: the first and the end of the last counted pane, the newest event
     that is not ahead of its receipt, and when a tick last saved. `caught_up`: that tick read the log to its end.
+
+    Of a fleet, records are counted as messages of Kafka, `logs` holds only those of which something is missing, and `own`
+    are the partitions of the worker that was asked.
     """
 
     from_: str | None
@@ -66,22 +97,40 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True, rename={"from_": "from
     counters: list[Tallied]
     findings: list[Finding]
     groups: list[CountedGroup]
+    partitions: list[PartitionStanding] = []
+    own: list[OwnPartition] = []
+
+
+class Counted(NamedTuple):
+    """What was read of the log, and what waits there."""
+
+    counted_records: int
+    lag_records: int
+    logs: list[LogStanding]
+    partitions: list[PartitionStanding]
 
 
 def standing_of(reader: StateReader, path: Path, spool: Path) -> Standing:
     """How far the monitor is now. Raises StoreUnavailable where the state cannot be read."""
-    progress, period = reader.progress(), period_of(reader, Question())
     logs = _logs(counted(path), spool)
+    records = sum(high - low + 1 for log in logs for low, high in log.counted)
+    return standing_with(reader, Counted(records, sum(log.lag_records for log in logs), logs, []))
+
+
+def standing_with(reader: StateReader, read: Counted) -> Standing:
+    """What the reader says, and what was read."""
+    progress, period = reader.progress(), period_of(reader, Question())
     return Standing(
         from_=format_moment(period.from_us) if period else None,
         to=format_moment(period.to_us) if period else None,
-        watermark=_moment(progress.watermark_us),
-        updated=_moment(progress.updated_us),
+        watermark=moment_of(progress.watermark_us),
+        updated=moment_of(progress.updated_us),
         caught_up=progress.caught_up,
         ticks=progress.tick,
-        counted_records=sum(high - low + 1 for log in logs for low, high in log.counted),
-        lag_records=sum(log.lag_records for log in logs),
-        logs=logs,
+        counted_records=read.counted_records,
+        lag_records=read.lag_records,
+        logs=read.logs,
+        partitions=read.partitions,
         counters=[
             Tallied(name=name, model=model, version=version, detail=detail, value=value)
             for (name, model, version, detail), value in sorted(reader.counters().items())
@@ -120,5 +169,6 @@ def _log(log_id: str, slot: str, written_seq: int, held: list[Interval]) -> LogS
     )
 
 
-def _moment(at_us: int) -> str | None:
+def moment_of(at_us: int) -> str | None:
+    """The moment as text; null for 0."""
     return format_moment(at_us) if at_us else None

@@ -1,13 +1,14 @@
-"""The monitor's memory: one SQLite file that holds everything a tick knows, saved in one transaction.
+"""The monitor's memory: a SQLite file that holds everything a tick knows, and beside it the join's rows, saved as one.
 
 Enters: what a tick made of some entries, with the read positions after them. Leaves, after any crash: the state after the
-last tick that was saved whole; reading on from its positions gives the same counts as if nothing had happened. One writer;
-`monitor.queries` reads beside it. Never decides what is counted.
+last tick that was saved whole; reading on from its positions gives the same counts as if nothing had happened. The commit
+of the SQLite file is the moment; the join store follows it (`monitor.join_store`). One writer; `monitor.queries` reads
+beside it. Never decides what is counted.
 """
 
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -15,34 +16,25 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from contracts.errors import StoreUnavailable
-from monitor import join_store, summary_store
+from monitor import summary_store
 from monitor.generation import Generation, decode_generation, encode_definition
-from monitor.join import Joined, Known
+from monitor.join import Joined, Known, RowKey
+from monitor.join_book import Horizon, JoinBook
 from monitor.join_record import JoinRecord
+from monitor.join_store import JoinMemory, JoinStore, join_memory
 from monitor.panes import GROUPS_MAX, pane_of
+from monitor.state_schema import prepare
 from monitor.summary import Summaries
 from prediction_log.intervals import Interval
 
 FILE_NAME: Final = "monitor.sqlite"
-FORMAT: Final = 1
+JOIN_SUFFIX: Final = ".join"
+"""Of the directory beside the file."""
 GENERATIONS_KEPT: Final = 512
 """Generations at hand without reading the file; when full, all are read again."""
 BUSY_SECONDS: Final = 30.0
 FINDINGS_MAX: Final = 10_000
 """Findings that are kept; a log that is damaged further is damaged enough."""
-
-_SCHEMA: Final = (
-    "CREATE TABLE progress (one INTEGER PRIMARY KEY CHECK (one = 1), content BLOB)",
-    "CREATE TABLE log (number INTEGER PRIMARY KEY, log_id TEXT UNIQUE, position BLOB, seen BLOB)",
-    "CREATE TABLE finding (content TEXT PRIMARY KEY) WITHOUT ROWID",
-    """CREATE TABLE generation (number INTEGER PRIMARY KEY, model TEXT, version TEXT, digest TEXT, fingerprint TEXT,
-        definition BLOB, UNIQUE (model, version, digest, fingerprint))""",
-    "CREATE TABLE grp (number INTEGER PRIMARY KEY, generation INTEGER, variant TEXT, UNIQUE (generation, variant))",
-    """CREATE TABLE counter (name TEXT, model TEXT, version TEXT, detail TEXT, value INTEGER,
-        PRIMARY KEY (name, model, version, detail)) WITHOUT ROWID""",
-    *summary_store.SCHEMA,
-    *join_store.SCHEMA,
-)
 
 Counters = Counter[tuple[str, str, str, str]]
 """(name, model, version, detail) -> count; the last three are empty where they do not apply."""
@@ -52,8 +44,9 @@ Connect = Callable[..., sqlite3.Connection]
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """How far the monitor is. Times are microseconds since the epoch. `watermark_us` is the newest event time, where no
     event counts as later than its receipt; `received_us` the newest receipt. Both are stream time: a replay decides the
-    same. `caught_up` says that the last tick read the log to its end, at `updated_us`. `expired` is the greatest id that
-    was forgotten, in tick `swept_tick` or before.
+    same. `caught_up` says that the last tick read the log to its end, at `updated_us`. What is before `forgotten` (of event
+    and of receipt) was dropped in tick `swept_tick` or before, all of it where `swept`; rows that waited since before
+    `orphaned_us` were.
     """
 
     tick: int = 0
@@ -63,8 +56,10 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     last_event_us: int | None = None
     updated_us: int = 0
     caught_up: bool = False
-    expired: bytes | None = None
+    forgotten: tuple[int, int] = (0, 0)
+    orphaned_us: int = 0
     swept_tick: int = 0
+    swept: bool = True
 
     def behind_us(self, now_us: int) -> int:
         """How old the newest record is that was counted, while there are more to read; 0 when there are none."""
@@ -72,7 +67,9 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Changes(NamedTuple):
-    """What one tick adds: everything is saved, or nothing. `positions` and `findings` are JSON."""
+    """What one tick adds: everything is saved, or nothing. `positions` and `findings` are JSON; `known` is what was stored
+    of what is `joined`; `forget` says what is past the horizon now, where it is the time to drop it.
+    """
 
     progress: Progress
     positions: Mapping[str, bytes]
@@ -80,38 +77,50 @@ class Changes(NamedTuple):
     summaries: Summaries
     records: list[JoinRecord]
     joined: Joined
+    known: Known
     counters: Counters
     findings: Iterable[str]
-    expire_before: tuple[int, int] | None
+    forget: Horizon | None
 
 
 class State:
     """One open state. After an error its content in memory is void: close it and open it again."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
+        self.lineage = ""
         self.progress = Progress()
         self.positions: dict[str, bytes] = {}
         self.seen: dict[str, list[Interval]] = {}
         self._connection = connection
+        self._book: JoinBook | None = None
         self._logs: dict[str, int] = {}
         self._groups: dict[tuple[str, str, str, str, str], int] = {}
         self._new_groups: dict[int, tuple[str, Generation]] = {}
+        self._counted_by: dict[tuple[str, str, str], str] = {}
+        self._switched: dict[tuple[str, str, str], tuple[str, Mapping[str, list[Interval]]]] = {}
         self._generations: dict[int, Generation] = {}
 
     def load(self) -> None:
         """Read what is saved."""
-        content = self._connection.execute("SELECT content FROM progress").fetchone()
+        connection = self._connection
+        self.lineage = connection.execute("SELECT lineage FROM origin").fetchone()[0]
+        content = connection.execute("SELECT content FROM progress").fetchone()
         self.progress = msgspec.json.decode(content[0], type=Progress) if content else Progress()
-        for number, log_id, position, seen in self._connection.execute("SELECT * FROM log"):
+        self.positions = dict(connection.execute("SELECT name, content FROM position"))
+        for number, log_id, seen in connection.execute("SELECT number, log_id, seen FROM log"):
             self._logs[log_id] = number
             self.seen[log_id] = msgspec.json.decode(seen, type=list[Interval])
-            if position is not None:
-                self.positions[log_id] = position
         query = (
             "SELECT model, version, digest, fingerprint, variant, grp.number"
             " FROM grp JOIN generation ON generation.number = grp.generation"
         )
-        self._groups = {tuple(key): number for *key, number in self._connection.execute(query)}
+        self._groups = {tuple(key): number for *key, number in connection.execute(query)}
+        query = "SELECT model, version, digest, fingerprint FROM switch ORDER BY number"
+        self._counted_by = {tuple(key): fingerprint for *key, fingerprint in connection.execute(query)}
+
+    def remember(self, book: JoinBook) -> None:
+        """From now on with what the join remembers; the book is closed with the state."""
+        self._book = book
 
     def log_number(self, log_id: str) -> int:
         """A log's number; a new log gets the next one, saved with the next changes."""
@@ -119,7 +128,11 @@ class State:
 
     def group(self, generation: Generation, variant: str) -> int:
         """The number of a generation in a variant; a new one gets the next number, saved with the next changes."""
-        key = generation.model, generation.version, generation.digest, generation.fingerprint, variant
+        version, fingerprint = (generation.model, generation.version, generation.digest), generation.fingerprint
+        if self._counted_by.get(version) != fingerprint:
+            self._switched[version] = fingerprint, {} if version not in self._counted_by else self.seen
+            self._counted_by[version] = fingerprint
+        key = *version, fingerprint, variant
         number = self._groups.get(key)
         if number is None:
             number = self._groups[key] = len(self._groups) + 1
@@ -141,13 +154,13 @@ class State:
             self._generations[group] = decode_generation(*self._connection.execute(query, (group,)).fetchone())
         return self._generations[group]
 
-    def known(self, labels: Iterable[bytes], records: Iterable[bytes]) -> Known:
-        """What is stored of the ids of new labels and new records."""
-        return join_store.read_known(self._connection, labels, records, self.progress.expired)
+    def known(self, labels: Collection[RowKey], records: Iterable[bytes]) -> Known:
+        """What is stored of the rows of new labels and of the ids of new records."""
+        return self._joins().known(labels, records, gone_before(self.progress))
 
     def save(self, changes: Changes) -> None:
-        """Save everything in one transaction. Raises sqlite3.Error where it cannot, and StoreUnavailable where another
-        monitor wrote in between: then nothing was saved.
+        """Save everything in one transaction. Raises sqlite3.Error or StoreUnavailable where it cannot, also where another
+        monitor wrote in between: then nothing was saved, once the state was opened again.
         """
         connection = self._connection
         connection.execute("BEGIN IMMEDIATE")
@@ -162,22 +175,32 @@ class State:
         self.progress = progress
         self.positions |= changes.positions
         self.seen |= changes.seen
-        self._new_groups = {}
+        self._new_groups, self._switched = {}, {}
 
     def close(self) -> None:
-        """Close the file."""
-        self._connection.close()
+        """Close the files."""
+        book, self._book = self._book, None
+        try:
+            if book is not None:
+                book.close()
+        finally:
+            self._connection.close()
+
+    def _joins(self) -> JoinBook:
+        assert self._book is not None, "open_state gives it a book"
+        return self._book
 
     def _write(self, changes: Changes) -> Progress:
         connection, progress, counters = self._connection, changes.progress, Counter(changes.counters)
         self._write_groups()
         self._write_logs(changes)
         summary_store.add_recent(connection, progress.tick, changes.summaries)
-        join_store.write_joined(connection, changes.records, changes.joined)
-        if changes.expire_before is not None:
-            expired, tally = join_store.drop_expired(connection, *changes.expire_before)
-            greatest = max((key for key in (progress.expired, expired) if key is not None), default=None)
-            progress = msgspec.structs.replace(progress, expired=greatest, swept_tick=progress.tick)
+        self._joins().write(progress.tick, changes.records, changes.joined, changes.known)
+        if changes.forget is not None:
+            tally, orphaned_us, done = self._joins().expire(changes.forget)
+            progress = msgspec.structs.replace(
+                progress, forgotten=changes.forget, orphaned_us=orphaned_us, swept_tick=progress.tick, swept=done
+            )
             counters.update({(name, model, "", reason): amount for (name, model, reason), amount in tally.items()})
         self._write_findings(changes.findings)
         self._write_counters(counters)
@@ -213,28 +236,42 @@ class State:
                 " WHERE (model, version, digest, fingerprint) = (?, ?, ?, ?)"
             )
             self._connection.execute(insert, (number, variant, *names))
+        insert = "INSERT INTO switch (model, version, digest, fingerprint, seen) VALUES (?, ?, ?, ?, ?)"
+        rows = [(*key, fingerprint, msgspec.json.encode(seen)) for key, (fingerprint, seen) in self._switched.items()]
+        self._connection.executemany(insert, rows)
 
     def _write_logs(self, changes: Changes) -> None:
-        rows = []
-        for log_id in changes.positions.keys() | changes.seen.keys():
-            position = changes.positions.get(log_id, self.positions.get(log_id))
-            seen = changes.seen.get(log_id, self.seen.get(log_id, []))
-            rows.append((self.log_number(log_id), log_id, position, msgspec.json.encode(seen)))
-        self._connection.executemany("INSERT OR REPLACE INTO log VALUES (?, ?, ?, ?)", rows)
+        rows = [(self.log_number(name), name, msgspec.json.encode(seen)) for name, seen in changes.seen.items()]
+        self._connection.executemany("INSERT OR REPLACE INTO log VALUES (?, ?, ?)", rows)
+        self._connection.executemany("INSERT OR REPLACE INTO position VALUES (?, ?)", changes.positions.items())
 
     def _write_counters(self, counters: Counters) -> None:
         upsert = "INSERT INTO counter VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET value = value + excluded.value"
         self._connection.executemany(upsert, [(*key, count) for key, count in counters.items() if count])
 
 
-def open_state(path: Path, connect: Connect = sqlite3.connect) -> State:
-    """Open the state, or begin one. Raises StoreUnavailable where the file cannot be used."""
+def open_state(path: Path, connect: Connect = sqlite3.connect, memory: JoinMemory | None = None) -> State:
+    """Open the state, or begin one; `memory` is shared by those of one process. Raises StoreUnavailable where its files
+    cannot be used.
+    """
+    with ExitStack() as on_error:
+        state = open_counts(path, connect)
+        on_error.callback(state.close)
+        store = JoinStore(join_path(path), state.lineage, state.progress.tick)
+        store.open(memory or join_memory())
+        state.remember(JoinBook(store))
+        on_error.pop_all()
+    return state
+
+
+def open_counts(path: Path, connect: Connect = sqlite3.connect) -> State:
+    """Open the state, or begin one, without what the join remembers. Raises StoreUnavailable."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         connection = connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         with ExitStack() as on_error:
             on_error.callback(connection.close)
-            _prepare(connection, path)
+            _open_file(connection, path)
             state = State(connection)
             state.load()
             on_error.pop_all()
@@ -243,6 +280,17 @@ def open_state(path: Path, connect: Connect = sqlite3.connect) -> State:
             f"monitor state {path}: {error}; if the file is damaged move it away: it is counted again from the log"
         ) from error
     return state
+
+
+def join_path(path: Path) -> Path:
+    """Where the join store of the state in this file is."""
+    return path.with_name(path.name + JOIN_SUFFIX)
+
+
+def gone_before(progress: Progress) -> bytes | None:
+    """Ids of a time before this are past the horizon; null where nothing is yet."""
+    milliseconds = progress.forgotten[1] // 1000
+    return milliseconds.to_bytes(6, "big") if milliseconds else None
 
 
 def counted(path: Path) -> dict[str, list[tuple[int, int]]]:
@@ -260,20 +308,11 @@ def counted(path: Path) -> dict[str, list[tuple[int, int]]]:
     return {log_id: msgspec.json.decode(seen, type=list[Interval]) for log_id, seen in rows}
 
 
-def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+def _open_file(connection: sqlite3.Connection, path: Path) -> None:
     """Write-ahead, so that readers never wait; synchronous NORMAL, for what a power cut takes is read again."""
-    connection.execute("PRAGMA page_size = 8192")  # join records are many and small: fewer pages to split
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA cache_size = -65536")
     connection.execute("BEGIN IMMEDIATE")
-    found = connection.execute("PRAGMA user_version").fetchone()[0]
-    if found not in {0, FORMAT}:
-        raise StoreUnavailable(
-            f"monitor state {path} has format {found}, this version writes {FORMAT}: move it away, it is counted again"
-        )
-    if not found:
-        for statement in _SCHEMA:
-            connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {FORMAT}")
+    prepare(connection, path)
     connection.execute("COMMIT")

@@ -14,7 +14,7 @@ from monitor.fold import Observed, count, observe
 from monitor.gather import Parted, Tally, concatenated, gather
 from monitor.generation import Generation
 from monitor.intake import VersionKey, chunks, decode
-from monitor.join import Change, Joined, Terms, join
+from monitor.join import Change, Joined, Known, Terms, join
 from monitor.join_record import JoinRecord, row_type
 from monitor.record_type import Record, RecordDecoder
 from monitor.scoring import count_changes
@@ -38,15 +38,17 @@ class Times(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What the entries add. `predictions` and `labels` are how many records were counted."""
+    """What the entries add. `predictions` and `labels` are how many records were counted, `unreadable` are no records."""
 
     summaries: Summaries
     records: list[JoinRecord]
     joined: Joined
+    known: Known
     counters: Counters
     times: Times
     predictions: int
     labels: int
+    unreadable: list[Entry]
 
 
 class _Group:
@@ -90,6 +92,7 @@ class _Folded(NamedTuple):
     times: Times
     predictions: int
     counters: Counters
+    unreadable: list[Entry]
 
 
 class Sources(NamedTuple):
@@ -105,17 +108,19 @@ def step(sources: Sources, entries: Sequence[Entry], now_us: int, horizon_us: in
     state = sources.state
     folded = _folded(sources, entries, now_us)
     records = [record for group in folded.groups for part in group.observed for record in part.join]
-    known = state.known({label.id for label in folded.labels}, [record.id for record in records])
+    known = state.known({(label.id, label.row) for label in folded.labels}, [record.id for record in records])
     met = {label.id for label in folded.labels} | {key for key, _ in known.ballots}
-    joined = join(known, [r for r in records if r.id in met], folded.labels, _Terms(state).of, horizon_us)
+    touched = [record for record in records if record.id in met] if met else []
+    joined = join(known, touched, folded.labels, GroupTerms(state).of, horizon_us)
     summaries = [group.summaries() for group in folded.groups] + _changed(state, joined.changes)
     counters = folded.counters
     counters.update({(name, model, "", reason): amount for (name, model, reason), amount in joined.tally.items()})
-    return Step(merge(summaries), records, joined, counters, folded.times, folded.predictions, len(folded.labels))
+    counted = folded.predictions, len(folded.labels)
+    return Step(merge(summaries), records, joined, known, counters, folded.times, *counted, folded.unreadable)
 
 
-class _Terms:
-    """Terms by group, made once a tick."""
+class GroupTerms:
+    """Terms by group, made once."""
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -146,9 +151,11 @@ class _Folding:
         self._now_us = now_us
         self._tally: Tally = Counter()
         self._groups: dict[int, _Group] = {}
+        self._by_version: dict[VersionKey, _Group] = {}
         self._labels: list[LabelOf] = []
         self._times = Times()
         self._predictions = 0
+        self._unreadable: list[Entry] = []
 
     def take(self, chunk: Sequence[Entry]) -> None:
         """Decode and gather one chunk; its records are gone when this returns, and their memory is the next chunk's."""
@@ -158,6 +165,7 @@ class _Folding:
             decoded = decode(chunk, self._decoder, self._state.log_number)
         self._tally.update(decoded.tally)
         self._labels += decoded.labels
+        self._unreadable += decoded.unreadable
         for key, batch in decoded.batches.items():
             groups[key].add(gather(groups[key].generation, batch, groups[key].tally))
             self._times = _with_predictions(self._times, batch.records)
@@ -170,15 +178,17 @@ class _Folding:
             group.observe()
             counters.update(group.counters())
         times = _with_labels(self._times, self._labels)
-        return _Folded(list(self._groups.values()), self._labels, times, self._predictions, counters)
+        groups = list(self._groups.values())
+        return _Folded(groups, self._labels, times, self._predictions, counters, self._unreadable)
 
     def _group(self, key: VersionKey) -> _Group:
-        model, version, digest, variant = key
-        generation = self._catalogue.generation(model, version, digest, self._now_us)
-        number = self._state.group(generation, variant)
-        group = self._groups.get(number)
+        """A version is counted in one way for a whole tick: what the state says of it is by ticks."""
+        group = self._by_version.get(key)
         if group is None:
-            group = self._groups[number] = _Group(number, generation)
+            model, version, digest, variant = key
+            generation = self._catalogue.generation(model, version, digest, self._now_us)
+            number = self._state.group(generation, variant)
+            group = self._groups[number] = self._by_version[key] = _Group(number, generation)
         return group
 
 

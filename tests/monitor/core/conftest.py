@@ -20,9 +20,12 @@ from contracts.task import Slice, Task
 from contracts.wire import encode
 from monitor.catalogue import Catalogue
 from monitor.consume import Consumer
+from monitor.join_store import STANDING, JoinStore, join_memory
 from monitor.layout import STATUSES, default_prediction_bins, layout_of
 from monitor.queries import open_reader
-from prediction_log.reader import Entry, Position
+from monitor.spool_source import SpoolCounter, SpoolSource
+from monitor.state import join_path, open_counts
+from prediction_log.reader import Entry, Position, SpoolReader
 from prediction_log.segment import Kind
 
 PANE_US = 300_000_000
@@ -145,15 +148,17 @@ def make_catalogue(references, metadata=None):
 
 
 def make_consumer(path, entries, catalogue, records_max=1000, **given):
-    """A consumer of an in-memory log."""
-    return Consumer(
-        path,
-        lambda positions: MemoryLog(entries, positions),
-        catalogue,
-        records_max=records_max,
-        horizon_days=HORIZON_DAYS,
-        **given,
-    )
+    """What counts an in-memory log."""
+    consumer = Consumer(path, catalogue, horizon_days=HORIZON_DAYS, **given)
+    source = SpoolSource(lambda positions: MemoryLog(entries, positions))
+    return SpoolCounter(source, consumer, records_max=records_max)
+
+
+def make_spool_counter(path, spool, catalogue, records_max=1000):
+    """What counts a spool on disk; `spool` is a path, or a function that opens a reader at positions."""
+    open_reader = spool if callable(spool) else lambda positions: SpoolReader(spool, positions)
+    consumer = Consumer(path, catalogue, horizon_days=HORIZON_DAYS)
+    return SpoolCounter(SpoolSource(open_reader), consumer, records_max=records_max)
 
 
 def run(consumer):
@@ -173,6 +178,17 @@ def read_counts(*paths):
                 total[key, cell] += count
         reader.close()
     return {key: count for key, count in total.items() if count}
+
+
+def read_join_rows(path):
+    """Everything the join store of a closed state holds, by key, but for its own row."""
+    state = open_counts(path)
+    store = JoinStore(join_path(path), state.lineage, state.progress.tick)
+    state.close()
+    store.open(join_memory())
+    rows = {key: value for key, value in store.scan(b"") if key != STANDING}
+    store.close()
+    return rows
 
 
 def read_counters(*paths):

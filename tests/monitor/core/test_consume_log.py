@@ -11,7 +11,6 @@ import msgspec
 import pytest
 
 from contracts.wire import encode
-from monitor.consume import Consumer
 from monitor.queries import open_reader
 from monitor.state import FILE_NAME, counted
 from prediction_log.finding import FindingKind
@@ -27,14 +26,16 @@ from contracts.reference import Reference
 from contracts.wire import decode
 from monitor.catalogue import Catalogue
 from monitor.consume import Consumer
+from monitor.spool_source import SpoolCounter, SpoolSource
 from prediction_log.reader import SpoolReader
 
 state, spool = Path(sys.argv[1]), Path(sys.argv[2])
 reference = decode(Reference, Path(sys.argv[3]).read_bytes())
 catalogue = Catalogue(lambda *_: reference, lambda *_: None)
-consumer = Consumer(state, lambda at: SpoolReader(spool, at), catalogue, records_max=20, horizon_days=2.0)
+source = SpoolSource(lambda at: SpoolReader(spool, at))
+counter = SpoolCounter(source, Consumer(state, catalogue, horizon_days=2.0), records_max=20)
 while True:
-    consumer.tick(0)
+    counter.tick(0)
     print("ticked", flush=True)
 """
 
@@ -70,13 +71,7 @@ def records_of(world, count, seed=1):
 
 
 def consume(world, state, spool, references, records_max=50):
-    consumer = Consumer(
-        state,
-        lambda positions: SpoolReader(spool, positions),
-        world.make_catalogue(references),
-        records_max=records_max,
-        horizon_days=world.HORIZON_DAYS,
-    )
+    consumer = world.make_spool_counter(state, spool, world.make_catalogue(references), records_max)
     ticks = [consumer.tick(world.T0)]
     while not ticks[-1].caught_up:
         ticks.append(consumer.tick(world.T0))
@@ -108,13 +103,7 @@ def test_a_restart_between_any_two_ticks_reads_nothing_twice(world, tmp_path, re
     records = records_of(world, 30)
     asyncio.run(write(spool, "worker-0", as_payloads(world, records)))
     for _ in range(len(records)):
-        consumer = Consumer(
-            state,
-            lambda positions: SpoolReader(spool, positions),
-            world.make_catalogue(references),
-            records_max=5,
-            horizon_days=world.HORIZON_DAYS,
-        )
+        consumer = world.make_spool_counter(state, spool, world.make_catalogue(references), 5)
         tick = consumer.tick(world.T0)
         consumer.close()
         assert tick.duplicates == 0
@@ -130,13 +119,8 @@ def test_reading_the_whole_log_again_counts_nothing_again(world, tmp_path, refer
     consume(world, state, spool, references)
     before = world.read_counts(state), world.read_counters(state)
 
-    consumer = Consumer(
-        state,
-        lambda _positions: SpoolReader(spool, {}),
-        world.make_catalogue(references),
-        records_max=1000,
-        horizon_days=world.HORIZON_DAYS,
-    )
+    again = lambda _positions: SpoolReader(spool, {})  # noqa: E731
+    consumer = world.make_spool_counter(state, again, world.make_catalogue(references))
     tick = consumer.tick(world.T0)
     consumer.close()
 

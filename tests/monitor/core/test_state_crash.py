@@ -7,7 +7,7 @@ from unittest.mock import patch
 import pytest
 
 from contracts.errors import RegistryUnavailable, StoreUnavailable
-from monitor import consume, state, summary_store
+from monitor import consume, join_keys, state, summary_store
 from monitor.catalogue import Catalogue
 from monitor.queries import open_reader
 from monitor.state import FILE_NAME, counted, open_state
@@ -117,8 +117,10 @@ def test_the_history_of_the_crash_test_does_everything_there_is(world, tmp_path,
     names = {name for name, *_ in world.read_counters(tmp_path / FILE_NAME)}
     assert {"labels_accepted", "labels_corrected", "labels_orphaned", "labels_too_late"} <= names
     with contextlib.closing(sqlite3.connect(tmp_path / FILE_NAME)) as connection:
-        for table in ("pane", "day", "recent", "record"):
+        for table in ("pane", "day", "recent"):
             assert connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+    kinds = {key[:1] for key in world.read_join_rows(tmp_path / FILE_NAME)}
+    assert {join_keys.RECORD, join_keys.QUEUE} <= kinds
 
 
 def test_a_crash_in_the_middle_of_a_tick_is_survived_by_the_same_consumer(world, tmp_path, history):
@@ -190,7 +192,7 @@ def test_findings_are_kept_up_to_a_bound(world, tmp_path):
     path = tmp_path / FILE_NAME
     consumer = world.make_consumer(path, [], world.make_catalogue({}))
     consumer.tick(world.T0)
-    consumer._opened.reader.findings = [{"n": n} for n in range(20)]
+    consumer._source._reader.findings = [{"n": n} for n in range(20)]
     with patch.object(state, "FINDINGS_MAX", 7):
         consumer.tick(world.T0)
     consumer.close()

@@ -20,6 +20,7 @@ from monitor.consume import Consumer
 from monitor.http import MonitorHttp
 from monitor.policy import MonitorPolicy
 from monitor.reference_building import Sample, build_reference
+from monitor.spool_source import SpoolCounter, SpoolSource
 from monitor.state import FILE_NAME
 from prediction_log.reader import SpoolReader
 from prediction_log.segment import Kind
@@ -151,16 +152,12 @@ async def write_log(spool, records, slot="worker-0"):
 
 def count_log(state_dir, references):
     """Everything in the log, counted."""
-    consumer = Consumer(
-        state_dir / FILE_NAME,
-        lambda positions: SpoolReader(state_dir / "spool", positions),
-        Catalogue(lambda model, version: references.get((model, version)), lambda *_: None, refresh_us=0),
-        records_max=5000,
-        horizon_days=30.0,
-    )
-    while not consumer.tick(NOW_US).caught_up:
+    catalogue = Catalogue(lambda model, version: references.get((model, version)), lambda *_: None, refresh_us=0)
+    source = SpoolSource(lambda positions: SpoolReader(state_dir / "spool", positions))
+    counter = SpoolCounter(source, Consumer(state_dir / FILE_NAME, catalogue, horizon_days=30.0), records_max=5000)
+    while not counter.tick(NOW_US).caught_up:
         pass
-    consumer.close()
+    counter.close()
 
 
 def make_answers(state_dir):

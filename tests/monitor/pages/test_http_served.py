@@ -16,6 +16,7 @@ from monitor.catalogue import Catalogue
 from monitor.consume import Consumer
 from monitor.counting_loop import CountingLoop
 from monitor.main import serve_monitor
+from monitor.spool_source import SpoolCounter, SpoolSource
 from monitor.state import FILE_NAME, counted
 from prediction_log.reader import SpoolReader
 
@@ -145,18 +146,14 @@ def test_a_bug_while_counting_is_told_by_readiness_and_the_next_try_goes_on(tmp_
             raise ZeroDivisionError(f"while reading {model} {version}")
 
     broken.times = 2
-    consumer = Consumer(
-        tmp_path / FILE_NAME,
-        lambda positions: SpoolReader(tmp_path / "spool", positions),
-        Catalogue(broken, lambda *_: None),
-        records_max=100,
-        horizon_days=1,
-    )
+    consumer = Consumer(tmp_path / FILE_NAME, Catalogue(broken, lambda *_: None), horizon_days=1)
+    source = SpoolSource(lambda positions: SpoolReader(tmp_path / "spool", positions))
+    counter = SpoolCounter(source, consumer, records_max=100)
 
     async def scenario():
         await world.write_log(tmp_path / "spool", [world.make_prediction(1, "1", "champion", {}, 0.5)])
         counting, stop = (
-            CountingLoop(consumer, lambda: world.NOW_US, time.monotonic, tick_seconds=0.01),
+            CountingLoop(counter, lambda: world.NOW_US, time.monotonic, tick_seconds=0.01),
             asyncio.Event(),
         )
         assert counting.not_ready() == "no tick yet"
