@@ -3,9 +3,11 @@ VENV := .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 PREDICTIONS ?= 20000
+FAULTS ?= 50
+SEEDS ?= 1 2 3 4
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format docs kafka redis bench lock clean
+.PHONY: help setup demo test check format docs kafka redis bench soak mutate lock clean
 
 help:  ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1	/' | expand -t 10
@@ -60,6 +62,15 @@ bench: $(VENV)/test.stamp  ## requests/s against the floor, and predictions/s of
 	@command -v wrk >/dev/null || { echo "make bench needs wrk; on Debian: apt-get install wrk"; exit 1; }
 	$(BIN)/python -m benchmarks.gateway
 	$(BIN)/python -m benchmarks.monitor_fold
+
+soak: $(VENV)/test.stamp  ## a fleet under 200 faults, about twenty minutes (FAULTS=50 for each of SEEDS="1 2 3 4")
+	@for seed in $(SEEDS); do \
+		POINTSMAN_TEST_FAULTS=$(FAULTS) POINTSMAN_TEST_SEED=$$seed \
+			$(BIN)/python -m pytest -x -s tests/flow/test_fleet_faults.py || exit 1; \
+	done
+
+mutate: $(VENV)/test.stamp  ## switch safeguards off one by one: a test has to notice each (about a minute)
+	$(BIN)/python -m tests.flow.mutations
 
 lock: $(VENV)/test.stamp  ## lock the dependencies of pyproject.toml anew (needs uv in .venv)
 	for set in run:tables demo:demo test:test; do \

@@ -208,7 +208,7 @@ local data = '{"parameters": {"routing_key": "N%%05d"}, "inputs": [{"name": "x",
 local bodies, turn = {}, 0
 for number = 1, 1000 do
   local body = string.format(data, number)
-  bodies[number] = wrk.format("POST", nil, {["content-type"] = "application/json"}, body)
+  bodies[number] = wrk.format("POST", nil, {["host"] = "gateway", ["content-type"] = "application/json"}, body)
 end
 request = function()
   turn = turn %% 1000 + 1

@@ -1,7 +1,7 @@
 """Predictions per second that one core of the monitor counts, end to end: real spool, decode, fold, join, SQLite on disk.
 
 Run: python benchmarks/monitor_fold.py [predictions]. Records have 30 features (20 numeric over 240 bins, 10 categorical) and
-a binary score over 1000 bins, one row each, about 1.6 KB of JSON. Measured is the CPU time inside `Consumer.tick`, so that
+a binary score over 1000 bins, one row each, about 1.6 KB of JSON. Measured is the CPU time inside `SpoolCounter.tick`, so that
 neighbours on the machine matter less; the spool is in the page cache. Beside it stands what the bare typed decoding of the
 same payloads takes in the same run: their ratio is what survives a change of machine. Not measured: writing the spool,
 the HTTP side, reports.
@@ -31,6 +31,7 @@ from monitor.consume import DAY_US, Consumer
 from monitor.layout import default_prediction_bins
 from monitor.panes import ALL, PANE_US
 from monitor.queries import open_reader
+from monitor.spool_source import SpoolCounter, SpoolSource
 from prediction_log.reader import SpoolReader
 from prediction_log.segment import Kind
 from prediction_log.writer import open_writer
@@ -140,15 +141,16 @@ class Consumed(NamedTuple):
 def consume(state: Path, spool: Path, slices: int) -> Consumed:
     """Tick until the spool is read to its end."""
     catalogue = Catalogue(lambda *_: reference(slices), lambda *_: None, refresh_us=10**12)
-    consumer = Consumer(state, lambda at: SpoolReader(spool, at), catalogue, records_max=RECORDS_MAX, horizon_days=30.0)
+    source = SpoolSource(lambda at: SpoolReader(spool, at))
+    counter = SpoolCounter(source, Consumer(state, catalogue, horizon_days=30.0), records_max=RECORDS_MAX)
     records, cpu, wall = 0, time.process_time(), time.perf_counter()
     while True:
-        tick = consumer.tick(START_US)
+        tick = counter.tick(START_US)
         records += tick.predictions + tick.labels
         if tick.caught_up:
             break
     consumed = Consumed(records, time.process_time() - cpu, time.perf_counter() - wall)
-    consumer.close()
+    counter.close()
     return consumed
 
 

@@ -5,6 +5,7 @@ shown and done is told in `examples/flights`.
 """
 
 import shutil
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -14,14 +15,14 @@ import typer
 from rich.console import Console
 
 from contracts.errors import InvalidSettings
-from pointsman.supervisor import sole_owner
+from pointsman.claims import sole_owner
 
 if TYPE_CHECKING:
     from examples.flights.result import Result
 
 STATE_DIR: Final = Path("demo-state")
 MARK: Final = ".made-by-pointsman-demo"
-_LOCKS: Final = ("worker.lock", "admin.lock", "monitor.lock")
+_LOCKS: Final = ("worker.lock", "admin.lock", "forward.lock", "monitor.lock")
 
 
 def demo(
@@ -32,17 +33,21 @@ def demo(
     state_dir: Annotated[Path, typer.Option(help="Plans, log, counts; an earlier demo's are removed.")] = STATE_DIR,
     registry: Annotated[Path | None, typer.Option(help="Where to put the models.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Which flights; which labels come late.")] = 7,
+    kafka: Annotated[str, typer.Option(help="Send the log to this Kafka (HOST:PORT), and count from there.")] = "",
+    redis: Annotated[str, typer.Option(help="Keep plans in this Redis (an empty database of it).")] = "",
 ) -> None:
     """Real flight data, three trained versions, traffic split and measured, every figure counted twice."""
     try:
         from examples.flights import demo as flights  # noqa: PLC0415  scikit-learn and pandas, for this command only
+        from examples.flights.fleet import Fleet  # noqa: PLC0415  likewise
         from examples.flights.view import PlainView, TerminalView  # noqa: PLC0415  likewise
     except ModuleNotFoundError as error:
         raise InvalidSettings(f"the demo needs {error.name}: pip install 'pointsman[demo]'") from None
     empty(state_dir)
     console = Console()
     view = TerminalView(console) if console.is_terminal else PlainView(console)
-    options = flights.Options(predictions, seed, registry or state_dir / "registry", state_dir, keep)
+    fleet = Fleet(kafka, redis, f"demo-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}")
+    options = flights.Options(predictions, seed, registry or state_dir / "registry", state_dir, keep, fleet)
     results: list[Result] = []
 
     def finished(result: "Result") -> None:

@@ -12,6 +12,9 @@ ROOMS = ("pointsman", "examples", "gateway", "monitor", "prediction_log", "regis
 
 FILES = sorted(path for room in ROOMS for path in (HOUSE / room).rglob("*.py"))
 STARLETTE = re.compile(r"gateway/(endpoints|admin\w*)\.py|monitor/http\w*\.py")
+ROCKSDB = "monitor/join_store.py"
+KAFKA = re.compile(r"prediction_log/\w+\.py|monitor/(summaries_topic|publishing|retained|dead_letters|host_reports)\.py")
+REDIS = re.compile(r"gateway/redis_link\.py|monitor/fleet_report\.py")
 ONNX = re.compile(r"gateway/\w*(session|probe)\w*\.py|examples/.*")
 PURE = {
     "contracts",
@@ -19,6 +22,7 @@ PURE = {
     "gateway/shifts.py",
     "gateway/ranges.py",
     "gateway/records.py",
+    "monitor/exchange.py",
     "monitor/layout.py",
     "monitor/drift.py",
     "monitor/performance.py",
@@ -69,6 +73,34 @@ def test_starlette_stands_only_where_http_is_spoken():
     speakers = {name_of(path) for path in FILES if any(m.split(".")[0] == "starlette" for m in imported(path))}
 
     assert {name for name in speakers if not STARLETTE.fullmatch(name)} == set()
+
+
+def test_redis_stands_only_where_its_server_is_spoken_to():
+    speakers = {name_of(path) for path in FILES if any(m.split(".")[0] == "redis" for m in imported(path))}
+
+    assert {name for name in speakers if not REDIS.fullmatch(name)} == set()
+
+
+def test_kafka_stands_only_where_its_brokers_are_spoken_to():
+    speakers = {name_of(path) for path in FILES if any(m.split(".")[0] == "aiokafka" for m in imported(path))}
+
+    assert {name for name in speakers if not KAFKA.fullmatch(name)} == set()
+
+
+def test_rocksdb_stands_only_where_the_joins_rows_are():
+    assert {name_of(path) for path in FILES if "rocksdict" in imported(path)} == {ROCKSDB}
+
+
+def test_every_script_of_redis_names_its_keys():
+    scripts = sorted(path for room in ROOMS for path in (HOUSE / room).rglob("*.lua"))
+    assert scripts
+
+    for path in scripts:
+        text = path.read_text()
+        used = set(re.findall(r"KEYS\[(\d)\]", text.partition("local ")[2]))
+        named = set(re.findall(r"^-- KEYS\[(\d)\] +\{pointsman\}:", text, re.MULTILINE))
+        assert text.startswith("-- "), f"{path.name} says what it is for"
+        assert used == named, f"{path.name} uses keys {used} and names {named}"
 
 
 def test_onnxruntime_stands_only_where_a_session_runs():

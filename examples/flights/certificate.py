@@ -4,8 +4,10 @@ Enters: a state directory. Leaves: the certificate as JSON and whether it says t
 """
 
 import asyncio
+import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,10 +18,12 @@ from examples.flights.system import SystemFailed
 VERIFY_SECONDS_MAX: Final = 120.0
 
 
-async def verified(state_dir: Path) -> tuple[dict[str, Any], bool]:
+async def verified(state_dir: Path, settings: Mapping[str, str]) -> tuple[dict[str, Any], bool]:
     """The certificate, and whether it finds nothing missing, the monitor's part included; `SystemFailed` without one."""
     command = [sys.executable, "-m", "pointsman", "log", "verify", "--json", "--state-dir", str(state_dir)]
-    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, **settings}
+    )
     try:
         output, errors = await asyncio.wait_for(process.communicate(), VERIFY_SECONDS_MAX)
     except TimeoutError:

@@ -14,19 +14,20 @@ from typing import Final, NamedTuple
 import httpx
 import msgspec
 
-from examples.flights.addresses import free_addresses
+from examples.flights.addresses import Addresses, free_addresses
 from examples.flights.bodies import infer_body
 from examples.flights.building import build
 from examples.flights.certificate import verified
 from examples.flights.closing_table import closing_table
 from examples.flights.data import load
+from examples.flights.fleet import Fleet
 from examples.flights.labels import planned_labels
 from examples.flights.registration import task_of
 from examples.flights.replay import ReplayFailed
 from examples.flights.result import Made, Result
 from examples.flights.sampling import spread
 from examples.flights.settling import settle
-from examples.flights.system import SystemFailed, running_system, until_ended
+from examples.flights.system import SystemFailed, check_plan_is_new, running_system, until_ended
 from examples.flights.training import Trained
 from examples.flights.travelling import Journey, travel
 from examples.flights.versions import MODEL
@@ -47,13 +48,16 @@ REPORT: Final = "report.html"
 
 
 class Options(NamedTuple):
-    """What the user may choose. `keep` leaves the system serving until it is interrupted."""
+    """What the user may choose. `keep` leaves the system serving until it is interrupted; `fleet` names servers to use
+    instead of the embedded parts.
+    """
 
     predictions: int
     seed: int
     registry: Path
     state_dir: Path
     keep: bool
+    fleet: Fleet = Fleet()
 
 
 def run(options: Options, view: View, finished: Callable[[Result], None]) -> None:
@@ -80,19 +84,22 @@ async def _serve(
     started: float,
 ) -> None:
     addresses = free_addresses()
+    settings = options.fleet.environment
+    view.say(options.fleet.words)
     async with AsyncExitStack() as stack:
         monitor = httpx.AsyncClient(base_url=addresses.monitor, timeout=MONITOR_SECONDS_MAX)
         asking = await stack.enter_async_context(monitor)
         watch = Watch(asking)
         with view.working("pointsman up: starting gateway, admin API and monitor"):
-            await stack.enter_async_context(running_system(options.registry, options.state_dir, addresses))
+            await stack.enter_async_context(running_system(options.registry, options.state_dir, addresses, settings))
+            await check_plan_is_new(addresses.admin)
         view.say(f"replaying {len(journey.flights):,} flights of April to December through {addresses.gateway}")
         travelled = await travel(journey, addresses, watch, view)
         with view.working("waiting for the monitor, and counting the log a second time"):
             tasks = {trained.recipe.version: task_of(trained) for trained in made}
             closings = await settle(options.state_dir / "spool", tasks, watch)
         with view.working("pointsman log verify"):
-            certificate, complete = await verified(options.state_dir)
+            certificate, complete = await verified(options.state_dir, settings)
         result = Result(
             seed=options.seed,
             versions=[_made(trained) for trained in made],
@@ -117,9 +124,13 @@ async def _serve(
         view.say(f"the report, as a file to open when all this has stopped: {options.state_dir / REPORT}")
         finished(result)
         if options.keep:
-            view.say(f"still serving at {addresses.gateway}, traffic at {addresses.admin}; Ctrl-C drains and ends it")
-            view.say(f"try: curl -s {addresses.gateway}/v2/models/{MODEL}/infer -d @{options.state_dir / REQUEST}")
-            await until_ended()
+            await _go_on_serving(options, addresses, view)
+
+
+async def _go_on_serving(options: Options, addresses: Addresses, view: View) -> None:
+    view.say(f"still serving at {addresses.gateway}, traffic at {addresses.admin}; Ctrl-C drains and ends it")
+    view.say(f"try: curl -s {addresses.gateway}/v2/models/{MODEL}/infer -d @{options.state_dir / REQUEST}")
+    await until_ended()
 
 
 def _made(trained: Trained) -> Made:

@@ -7,7 +7,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -28,10 +28,12 @@ class SystemFailed(RuntimeError):
 
 
 @asynccontextmanager
-async def running_system(registry: Path, state_dir: Path, addresses: Addresses) -> AsyncIterator[None]:
+async def running_system(
+    registry: Path, state_dir: Path, addresses: Addresses, settings: Mapping[str, str]
+) -> AsyncIterator[None]:
     """`pointsman up` with one worker, ready; it drains when the block is left."""
     log = state_dir / "up.log"
-    process = await _start(registry, state_dir, addresses, log)
+    process = await _start(registry, state_dir, addresses, settings, log)
     try:
         await _ready(process, addresses, log)
         yield
@@ -43,12 +45,25 @@ async def running_system(registry: Path, state_dir: Path, addresses: Addresses) 
         raise SystemFailed(f"pointsman up ended with code {code}:\n{_tail(log)}")
 
 
+async def check_plan_is_new(admin: str) -> None:
+    """Refuse to tell the story on top of another: a plan store that is shared may hold a plan of this model already."""
+    async with httpx.AsyncClient(base_url=admin, timeout=30.0) as client:
+        plan = (await client.get(f"/admin/models/{MODEL}/plan")).raise_for_status().json()
+    if plan["revision"] > 1:
+        raise SystemFailed(
+            f"the plan of {MODEL} is at revision {plan['revision']} already: name an empty plan store, such as another"
+            " database of the same Redis (redis://HOST:6379/1)"
+        )
+
+
 async def until_ended() -> None:
     """Wait until the user asks for the end (Ctrl-C cancels the task)."""
     await asyncio.Event().wait()
 
 
-async def _start(registry: Path, state_dir: Path, addresses: Addresses, log: Path) -> asyncio.subprocess.Process:
+async def _start(
+    registry: Path, state_dir: Path, addresses: Addresses, settings: Mapping[str, str], log: Path
+) -> asyncio.subprocess.Process:
     ports = {f"POINTSMAN_{name.upper()}": str(port) for name, port in addresses._asdict().items()}
     with log.open("wb") as output:
         return await asyncio.create_subprocess_exec(
@@ -57,7 +72,7 @@ async def _start(registry: Path, state_dir: Path, addresses: Addresses, log: Pat
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            env=os.environ | ports,
+            env={**os.environ, **ports, **settings},
             start_new_session=True,  # Ctrl-C is for the demo, which stops the system when it is done with it
         )
 

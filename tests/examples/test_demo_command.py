@@ -11,8 +11,8 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from contracts.errors import InvalidSettings
+from pointsman.claims import sole_owner
 from pointsman.demo import MARK, empty
-from pointsman.supervisor import sole_owner
 
 PREDICTIONS = 1_000
 
@@ -119,3 +119,28 @@ def test_a_demo_that_still_serves_is_left_alone(tmp_path):
     with sole_owner(tmp_path, "worker.lock"), pytest.raises(InvalidSettings, match="in use"):
         empty(tmp_path)
     assert (tmp_path / "spool").exists()
+
+
+def test_the_demo_runs_over_kafka_and_redis_and_is_certified_there(kafka, redis_server, tmp_path):
+    command = [sys.executable, "-m", "pointsman", "demo", "--predictions", "400", "--json", "result.json", "--seed", "5"]
+    command += ["--kafka", kafka.address, "--redis", redis_server.url]
+    ended = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env={name: value for name, value in os.environ.items() if not name.startswith("POINTSMAN_")},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    result = json.loads((tmp_path / "result.json").read_bytes())
+
+    assert result["predictions"] == 400
+    assert (result["agrees"], result["complete"]) == (True, True)
+    assert result["certificate"]["missing"] == 0
+    assert not (tmp_path / "demo-state" / "plans.sqlite").exists()
+    assert "topics demo-" in ended.stdout
+
+    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240)
+    assert again.returncode == 1
+    assert "name an empty plan store" in again.stderr

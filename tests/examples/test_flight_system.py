@@ -7,12 +7,12 @@ import pytest
 
 from examples.flights.addresses import HOST, Addresses, free_addresses, free_port
 from examples.flights.system import SystemFailed, running_system
-from pointsman.supervisor import sole_owner
+from pointsman.claims import sole_owner
 
 
 def test_a_system_that_cannot_start_is_told_with_the_end_of_its_log(tmp_path):
     async def run():
-        async with running_system(tmp_path / "models", tmp_path, free_addresses()):
+        async with running_system(tmp_path / "models", tmp_path, free_addresses(), {}):
             pytest.fail("it started on a state directory that another one holds")
 
     with sole_owner(tmp_path, "worker.lock"), pytest.raises(SystemFailed, match=r"(?s)ended with code 1.*is in use"):

@@ -149,7 +149,7 @@ def start(tmp_path, registry):
     """Start a Pointsman: `start("up", workers=2, **settings)`; all of it is gone after the test."""
     started = []
 
-    def launch(role="up", state=None, ports=None, wait=True, **settings):
+    def launch(role="up", state=None, ports=None, wait=True, files=None, **settings):
         state = state or tmp_path / "state"
         http, admin, monitor = ports or free_ports(3)
         chosen = {
@@ -165,23 +165,32 @@ def start(tmp_path, registry):
         command = [sys.executable, "-m", "pointsman", role]
         log = tmp_path / f"{role}-{len(started)}.log"
         with log.open("wb") as out:
-            process = subprocess.Popen(command, env=environment, stdout=out, stderr=subprocess.STDOUT)
+            few = [] if files is None else ["sh", "-c", f'ulimit -n {files}; exec "$@"', "sh"]
+            process = subprocess.Popen([*few, *command], env=environment, stdout=out, stderr=subprocess.STDOUT)
         addresses = [f"http://127.0.0.1:{port}" for port in (http, admin, monitor)]
         running = Running(process, environment, command, log, state, *addresses)
         started.append(running)
         if wait:
-            url = f"{running.monitor}/health/live" if role == "monitor" else f"{running.data}/v2/health/ready"
-            try:
-                wait_until(lambda: answers(url), what=f"readiness of {role}")
-                if role == "up":
-                    wait_until(lambda: answers(f"{running.monitor}/health/live"), what="readiness of the monitor")
-                if role != "monitor":
-                    wait_until(lambda: answers(f"{running.admin}/admin/models"), what="readiness of the admin API")
-            except AssertionError:
-                print(log.read_text()[-4000:])
-                raise
+            ready(role, running)
         return running
 
+    def ready(role, running):
+        url = f"{running.monitor}/health/live" if role == "monitor" else f"{running.data}/v2/health/ready"
+        try:
+            if role == "forward":
+                wait_until((running.state / "forwarder.json").exists, seconds=60, what="the forwarder's first word")
+            else:
+                wait_until(lambda: answers(url), seconds=60, what=f"readiness of {role}")
+            if role == "up":
+                wait_until(lambda: answers(f"{running.monitor}/health/live"), what="readiness of the monitor")
+            if role in {"up", "serve"}:
+                wait_until(lambda: answers(f"{running.admin}/admin/models"), what="readiness of the admin API")
+        except AssertionError:
+            print(running.log.read_text()[-4000:])
+            raise
+
+    launch.ready = ready
+    launch.adopt = started.append
     yield launch
     for running in started:
         if running.process.poll() is None:
@@ -221,8 +230,8 @@ def until():
 class Load:
     """Clients on raw keep-alive connections that remember every answer; a broken connection is opened again."""
 
-    def __init__(self, host, port, make_body):
-        self.host, self.port, self.make_body = host, port, make_body
+    def __init__(self, host, port, make_body, pause=0.0):
+        self.host, self.port, self.make_body, self.pause = host, port, make_body, pause
         self.answers = []
         self.failures = []
         self.resets = 0
@@ -256,7 +265,7 @@ class Load:
             if b"connection: close" in head:
                 writer.close()
                 writer = None
-            await asyncio.sleep(0)
+            await asyncio.sleep(self.pause)
         if writer is not None:
             writer.close()
 
@@ -275,11 +284,11 @@ HEAD = b"POST /v2/models/flight-delay/infer HTTP/1.1\r\nhost: test\r\ncontent-ty
 
 @pytest.fixture
 def load():
-    """The maker of load: `load(running, body)`."""
+    """The maker of load: `load(running, body)`; with `pause` each client rests so many seconds after each answer."""
 
-    def make(running, make_body=body):
+    def make(running, make_body=body, pause=0.0):
         host, port = running.data.removeprefix("http://").split(":")
-        return Load(host, int(port), make_body)
+        return Load(host, int(port), make_body, pause)
 
     return make
 

@@ -7,14 +7,12 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from contextlib import closing
 
 import httpx
 
 from contracts.settings import Settings
-from monitor.main import _consumer
-from monitor.queries import open_reader
 from prediction_log.segment import Kind
+from tests.services.fleet import single_pass, summaries
 
 ROUNDS = 15
 CLIENTS = 6
@@ -53,7 +51,7 @@ def test_killing_workers_monitor_and_supervisor_loses_no_answer_and_no_count(sta
     finally:
         supervisors[-1].send_signal(signal.SIGINT)
         supervisors[-1].wait(60)
-    assert summaries(running.state / "monitor.sqlite") == single_pass(running, tmp_path / "oracle.sqlite")
+    assert summaries(running.state / "monitor.sqlite") == one_pass(running, tmp_path / "oracle.sqlite")
 
 
 def label(running, answers, chance):
@@ -70,25 +68,13 @@ def label(running, answers, chance):
         pass
 
 
-def summaries(path):
-    """Every count of a monitor's state, by what it counts."""
-    with closing(open_reader(path)) as reader:
-        return {key: (cells.tolist(), counts.tolist()) for key, cells, counts in reader.summaries()}
-
-
-def single_pass(running, path):
+def one_pass(running, path):
     """The same counts from the log alone, in one undisturbed step."""
     settings = Settings(
         registry=running.environment["POINTSMAN_REGISTRY"], state_dir=running.state, monitor_tick_records_max=10**7
     )
 
-    async def step():
-        consumer = _consumer(settings, path, running.state / "spool")
-        tick = await asyncio.to_thread(consumer.tick, 0)
-        consumer.close()
-        return tick
-
-    tick = asyncio.run(step())
+    tick = asyncio.run(single_pass(settings, running.state / "spool", path))
     assert tick.caught_up
     assert tick.labels > 100
     return summaries(path)

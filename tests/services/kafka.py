@@ -151,6 +151,8 @@ class Broker:
             "auto.create.topics.enable": "false",
             "group.initial.rebalance.delay.ms": 0,
             "group.min.session.timeout.ms": 1000,
+            "broker.session.timeout.ms": 3000,  # a killed broker is let in again only when its old session is over
+            "broker.heartbeat.interval.ms": 500,
             "offsets.topic.replication.factor": replicas,
             "offsets.topic.num.partitions": 4,
             "transaction.state.log.replication.factor": replicas,
@@ -172,11 +174,11 @@ class Cluster:
         self.brokers = list(brokers)
         self.address = ",".join(broker.address for broker in brokers)
 
-    def start(self, **how: int | bool) -> None:
-        """Start all: each needs the others to elect a controller, so none is waited for before all are begun."""
+    def start(self, brokers: Sequence[Broker] = (), **how: int | bool) -> None:
+        """Start these, or all: each needs others to elect a controller, so none is waited for before all are begun."""
         import threading
 
-        starting = [threading.Thread(target=broker.start, kwargs=how) for broker in self.brokers]
+        starting = [threading.Thread(target=broker.start, kwargs=how) for broker in brokers or self.brokers]
         for thread in starting:
             thread.start()
         for thread in starting:

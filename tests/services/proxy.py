@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 
 CHUNK = 16_384
+CLOSE_SECONDS = 5.0
 
 
 class Proxy:
@@ -79,10 +80,11 @@ class Proxy:
         await self._stop.wait()
         server.close()
         self._cut()
-        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        ending = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in ending:
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError, OSError):
-                await task
+        if ending:
+            await asyncio.wait(ending, timeout=CLOSE_SECONDS)
 
     def _cut(self) -> None:
         for writer in list(self._writers):
@@ -93,6 +95,11 @@ class Proxy:
             writer.transport.abort()
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """A connection's whole life. It ends without a word: asyncio would tell of a task that was cancelled."""
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._join(reader, writer)
+
+    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self.refusing:
             writer.transport.abort()
             return
