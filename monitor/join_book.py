@@ -109,7 +109,8 @@ class JoinBook:
         unpack, size = HEAD.unpack_from, HEAD.size
         for place, body in self._store.scan_each(map(keys.record_prefix, sorted(ids))):
             key, log, seq = keys.place_of(place)
-            found.setdefault(key, []).append(Scorable(log, seq, *unpack(body), body[size:]))
+            group, event_us, received_us = unpack(body)
+            found.setdefault(key, []).append(Scorable(log, seq, group, event_us, received_us, body[size:]))
         return found
 
     def _edit(self, number: int, records: Sequence[JoinRecord], joined: Joined, known: Known) -> Edit:
@@ -156,8 +157,8 @@ class JoinBook:
         tally: Tally = Counter()
         for place, content in zip(orphans, self._store.read(orphans), strict=True):
             assert content is not None, "who waits has a ballot"
-            ballot = _decode_ballot(content)
-            count = sum(event.copies for event in ballot.events) + ballot.dropped
+            lost = _decode_ballot(content)
+            count = sum(event.copies for event in lost.events) + lost.dropped
             tally["labels_pending", "", ""] -= count
             tally["labels_orphaned", "", ""] += count
             _drop(edit, place, content)
