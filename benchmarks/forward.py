@@ -139,9 +139,7 @@ def broker(address: str | None) -> Iterator[str]:
 def main() -> None:
     """Measure and print."""
     if VARIABLE in os.environ:
-        import uvloop  # noqa: PLC0415 - the role runs on it
-
-        uvloop.run(forward(decode_settings(os.environ[VARIABLE].encode())))
+        asyncio.run(forward(decode_settings(os.environ[VARIABLE].encode())))
         return
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kafka", help="a broker's address; none: one is started")

@@ -7,11 +7,9 @@ closes the state: open it again and read on from the positions that it has, whic
 Bound: a tick holds one reading; whoever reads bounds it.
 """
 
-import gc
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -25,6 +23,7 @@ from monitor.panes import PANE_US
 from monitor.record_type import RecordDecoder
 from monitor.state import Changes, Connect, Progress, State, open_state
 from monitor.step import Sources, Step, Times, step
+from prediction_log.collector import collector_paused
 from prediction_log.finding import Finding
 from prediction_log.intervals import Interval
 from prediction_log.position import Entry
@@ -106,7 +105,7 @@ class Consumer:
         """
         assert self._state is not None, "open the state first"
         try:
-            with _collector_paused():
+            with collector_paused():
                 return self._step(self._state, reading, now_us)
         except BaseException:
             self.close()
@@ -176,15 +175,3 @@ def _progress(last: Progress, times: Times, now_us: int, *, caught_up: bool) -> 
         updated_us=now_us,
         caught_up=caught_up,
     )
-
-
-@contextmanager
-def _collector_paused() -> Iterator[None]:
-    """Decoding makes hundreds of thousands of lists and no cycles: the cycle collector would take half the time."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()

@@ -23,6 +23,7 @@ from contracts.settings import KafkaOptions
 from monitor.partition import Partition
 from prediction_log.finding import Finding
 from prediction_log.kafka_client import client_options
+from prediction_log.kafka_consumer import demand_alive, let_go
 from prediction_log.message import Control, read_message
 from prediction_log.segment import Kind
 from prediction_log.topics import topics_of
@@ -108,10 +109,11 @@ class HostReports:
             await consumer.seek_to_end(self._place)
             while not stop.is_set():
                 self._go_where_the_keeper_is(consumer)
+                demand_alive(consumer)
                 fetched = await consumer.getmany(timeout_ms=POLL_MS, max_records=RECORDS_MAX)
                 await self._tell(consumer, fetched.get(self._place, []))
         finally:
-            await consumer.stop()
+            await let_go(consumer)
 
     def _go_where_the_keeper_is(self, consumer: Any) -> None:
         """To where its state has read, each time that it is opened."""

@@ -21,6 +21,7 @@ from monitor.summaries_topic import translated
 from prediction_log.decoding import Decoder, empty_batch
 from prediction_log.fetching import Fetching
 from prediction_log.kafka_client import client_options
+from prediction_log.kafka_consumer import let_go
 from prediction_log.position import Entry
 from prediction_log.segment import Kind
 from prediction_log.topics import RETENTION_SPARE_DAYS, topics_of
@@ -60,7 +61,7 @@ async def read_retained(
             async for entries in _read(consumer, options, left):
                 yield entries
         finally:
-            await consumer.stop()
+            await let_go(consumer)
 
 
 async def _begin(consumer: Any, ends: Mapping[TopicPartition, int], since_ms: int) -> dict[TopicPartition, int]:

@@ -18,6 +18,7 @@ from contracts.errors import Unavailable
 from contracts.settings import KafkaOptions
 from monitor.exchange import Message
 from prediction_log.kafka_client import client_options
+from prediction_log.kafka_consumer import demand_alive, let_go
 from prediction_log.topics import topics_of
 
 FETCH_BYTES_MAX: Final = 2 * 2**20
@@ -59,7 +60,7 @@ class SummariesTopic:
             try:
                 await consumer.start()
             except BaseException:
-                await consumer.stop()
+                await let_go(consumer)
                 raise
         self._consumer = consumer
 
@@ -92,6 +93,7 @@ class SummariesTopic:
     async def poll(self, timeout_ms: int) -> dict[int, Read]:
         """What came, by partition; also a partition of which only the offset moved on. Raises Unavailable."""
         found: dict[int, Read] = {}
+        demand_alive(self._consumer)
         with translated(f"summaries at {self._address}"):
             fetched = await self._consumer.getmany(timeout_ms=timeout_ms)
             for place in self._consumer.assignment():
@@ -116,7 +118,7 @@ class SummariesTopic:
         """Let go of the connection."""
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
-            await consumer.stop()
+            await let_go(consumer)
 
     async def _moved(self, p: int, at: int) -> Read:
         while True:

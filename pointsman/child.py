@@ -25,6 +25,10 @@ from contracts.settings import Settings, decode_settings
 SETTINGS_VARIABLE = "POINTSMAN_ROLE_SETTINGS"
 LOG_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 PULSE_SECONDS = 1.0
+PLAIN_LOOP = frozenset({"forward", "monitor"})
+"""These roles speak to Kafka and run on asyncio's own loop: writing to a connection that has just been closed, uvloop raises
+what the client does not expect, and its tasks die without a word.
+"""
 ORPHAN_SECONDS = 15.0
 """What an orphan may take beyond its drain; then it ends without one, so that its port is free for who comes next."""
 
@@ -43,13 +47,14 @@ def main() -> None:
     arguments = parser.parse_args()
     settings = decode_settings(os.environ[SETTINGS_VARIABLE].encode())
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)
-    for chatty in ("uvicorn", "aiokafka"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # Kafka is away: it says so 100 times a second, we once
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     listener = None if arguments.socket is None else socket.socket(fileno=arguments.socket)
     task = task_of(arguments.role, arguments.slot, settings, listener)
     patience = settings.drain_delay_seconds + settings.drain_timeout_seconds + ORPHAN_SECONDS
-    uvloop.run(_run(task, arguments.parent, arguments.pulse, patience))
+    run = asyncio.run if arguments.role in PLAIN_LOOP else uvloop.run
+    run(_run(task, arguments.parent, arguments.pulse, patience))
 
 
 def task_of(role: str, slot: str, settings: Settings, listener: socket.socket | None) -> Task:

@@ -16,6 +16,7 @@ from aiokafka.errors import CorruptRecordException, KafkaError, NoOffsetForParti
 from contracts.errors import Unavailable
 from prediction_log.decoding import DeadLetter
 from prediction_log.finding import Finding, FindingKind
+from prediction_log.kafka_consumer import demand_alive
 
 ALONE_MS: Final = 250
 """How long one topic-partition is asked alone, while it is sought which one breaks."""
@@ -48,6 +49,7 @@ class Fetching:
         return fetched
 
     async def _fetch(self, timeout_ms: int, fetched: Fetched) -> None:
+        demand_alive(self._consumer)
         before = {tp: await self._consumer.position(tp) for tp in self._consumer.assignment()}
         try:
             fetched.records.update(await self._consumer.getmany(timeout_ms=timeout_ms, max_records=self._records_max))

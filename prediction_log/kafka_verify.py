@@ -27,6 +27,7 @@ from prediction_log.decoding import LETTERS, Decoder, empty_batch
 from prediction_log.fetching import Fetched, Fetching
 from prediction_log.kafka_certificate import Asked, KafkaCertificate, SpoolLog, certify
 from prediction_log.kafka_client import client_options
+from prediction_log.kafka_consumer import let_go
 from prediction_log.kafka_counted import Published, TopicsRead
 from prediction_log.kafka_tally import Lane, Tally
 from prediction_log.listing import list_segments
@@ -121,7 +122,7 @@ async def _read_topics(address: str, options: KafkaOptions, progress: Progress) 
     except (KafkaError, OSError) as error:
         raise Unavailable(f"Kafka at {address}: {error!r}; ask again when it answers") from error
     finally:
-        await consumer.stop()
+        await let_go(consumer)
 
 
 async def _partitions(admin: AIOKafkaAdminClient, topics: Sequence[str]) -> list[TopicPartition]:

@@ -9,7 +9,6 @@ wait for long, for no heartbeat is sent meanwhile.
 Members are dynamic: this client's static ones neither leave a group nor notice that they were fenced.
 """
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
@@ -25,6 +24,7 @@ from prediction_log.collector import collector_paused
 from prediction_log.decoding import Batch, DeadLetter, Decoder, empty_batch
 from prediction_log.fetching import Fetched, Fetching
 from prediction_log.kafka_client import client_options
+from prediction_log.kafka_consumer import let_go
 from prediction_log.segment import Kind
 from prediction_log.topics import topics_of
 
@@ -35,7 +35,6 @@ SESSION_MS: Final = 10_000
 HEARTBEAT_MS: Final = 2_000
 IDLE_MS_MAX: Final = 300_000
 """A member that does not poll for so long leaves by itself."""
-STOP_SECONDS_MAX: Final = 10.0
 
 Owned = Callable[[set[int]], Awaitable[None]]
 
@@ -98,7 +97,7 @@ class KafkaStream(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka's
         try:
             await consumer.start()
         except (KafkaError, OSError) as error:
-            await consumer.stop()
+            await let_go(consumer)
             raise Unavailable(f"Kafka at {self._address}: {error!r}; it is asked again") from error
         self._consumer, self._fetching = consumer, Fetching(consumer, self._records_max)
         consumer.subscribe(list(self._topics), listener=self)
@@ -170,10 +169,8 @@ class KafkaStream(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka's
             return
         try:
             await self.on_partitions_revoked(set())
-            async with asyncio.timeout(STOP_SECONDS_MAX):
-                await consumer.stop()
-        except (KafkaError, TimeoutError) as error:
-            logging.getLogger(__name__).warning("left Kafka's group without a word: %r", error)
+        finally:
+            await let_go(consumer)
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:  # noqa: ARG002 - all are, always
         """Called by the client before a change of the group."""

@@ -7,6 +7,7 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
+from contracts.settings import Settings
 from monitor.losses import Claims
 from prediction_log.message import Control
 from prediction_log.partitioning import partitions_of
@@ -234,3 +235,35 @@ def test_a_stream_that_begins_under_our_eyes_is_asked_for_its_beginning():
     claims.sealed("p:a", 60)
 
     assert holes(claims.due(seen, {})) == [(1, 49)]
+
+
+def test_what_a_real_forwarder_claims_is_never_a_loss_as_long_as_nothing_is_lost(fleet, history, tmp_path, monkeypatch):
+    from prediction_log import forwarding
+    from prediction_log.writer import open_writer
+
+    monkeypatch.setattr(forwarding, "MANIFEST_SECONDS", 0.5)
+    worker = fleet.worker("worker")
+    settings = Settings(state_dir=tmp_path / "host", kafka=fleet.address, kafka_options=fleet.options)
+
+    async def scenario():
+        stop = asyncio.Event()
+        sending = asyncio.create_task(forwarding.serve_forwarder(settings, stop))
+        for _ in range(3):  # three writers, one after the other, each sealed
+            writer = await open_writer(settings.state_dir / "spool", "worker-0")
+            predictions = history.predictions(200)
+            records = [*predictions, *history.labels(predictions)]
+            for start in range(0, len(records), 40):
+                kept = [fleet.remember(writer.log_id, record) for record in records[start : start + 40]]
+                await asyncio.gather(*(writer.append(*one) for one in kept))
+                await asyncio.sleep(0.1)
+            await writer.aclose()
+        await asyncio.to_thread(fleet.counted_as_the_oracle, worker)
+        seen = await asyncio.to_thread(fleet.read_up_to, worker, 0, fleet.topics.audit)
+        holds = (seen + 3).__le__
+        await asyncio.to_thread(fleet.wait_for, lambda: fleet.read_up_to(worker, 0, fleet.topics.audit), holds)
+        stop.set()
+        await sending
+
+    asyncio.run(scenario())
+
+    assert lost(fleet.status(worker)) == set()
