@@ -7,10 +7,10 @@ FAULTS ?= 50
 SEEDS ?= 1 2 3 4
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format docs kafka redis bench soak mutate lock clean
+.PHONY: help setup demo test check format docs kafka redis bench bench-fleet soak mutate lock clean
 
 help:  ## list the commands
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1	/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1	/' | expand -t 13
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -58,10 +58,16 @@ kafka: $(VENV)/test.stamp  ## a Kafka for development, until Ctrl-C: prints its 
 redis: $(VENV)/test.stamp  ## a Redis for development, until Ctrl-C: prints its URL
 	$(BIN)/python -m tests.services.redis
 
-bench: $(VENV)/test.stamp  ## requests/s against the floor, and predictions/s of the monitor (needs wrk)
+bench: $(VENV)/test.stamp  ## requests/s against the floor, and predictions/s of the monitor (needs wrk); a fleet's: bench-fleet
 	@command -v wrk >/dev/null || { echo "make bench needs wrk; on Debian: apt-get install wrk"; exit 1; }
 	$(BIN)/python -m benchmarks.gateway
 	$(BIN)/python -m benchmarks.monitor_fold
+
+bench-fleet: $(VENV)/test.stamp  ## the same with Kafka: forwarder, monitor, and what answers feel of it (needs wrk)
+	@command -v wrk >/dev/null || { echo "make bench-fleet needs wrk; on Debian: apt-get install wrk"; exit 1; }
+	$(BIN)/python -m benchmarks.forward
+	$(BIN)/python -m benchmarks.monitor_kafka
+	$(BIN)/python -m benchmarks.serving_kafka
 
 soak: $(VENV)/test.stamp  ## a fleet under 200 faults, about twenty minutes (FAULTS=50 for each of SEEDS="1 2 3 4")
 	@for seed in $(SEEDS); do \

@@ -133,20 +133,24 @@ def split(admin: int) -> None:
         assert reply.status == 200, reply.status
 
 
-def wrk(port: int, connections: int, folder: Path) -> Load:
-    """Load one server from the other core for a second; every request has a routing key of its own."""
+def wrk(port: int, connections: int, folder: Path, seconds: int = 1, pause_ms: float = 0) -> Load:
+    """Load one server from the other core; every request has a routing key of its own.
+
+    With `pause_ms` each connection waits between its requests, half to one and a half times as long.
+    """
     script = folder / "load.lua"
-    script.write_text(LUA % ", ".join(f"{0.1 * i:.1f}" for i in range(FEATURES)))
-    command = ["taskset", "-c", LOAD_CORE, "wrk", "-t1", f"-c{connections}", "-d1s", "--latency"]
+    lua = LUA % ", ".join(f"{0.1 * i:.1f}" for i in range(FEATURES))
+    script.write_text(lua + (PAUSE % pause_ms if pause_ms else ""))
+    command = ["taskset", "-c", LOAD_CORE, "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency"]
     url = f"http://127.0.0.1:{port}/v2/models/m/infer"
     out = subprocess.run([*command, "-s", str(script), url], capture_output=True, text=True, check=True).stdout
     rate = re.search(r"Requests/sec:\s+([\d.]+)", out)
     p50, p99 = (re.search(rf"{percent}%\s+([\d.]+)(us|ms|s)", out) for percent in (50, 99))
-    bad = re.search(r"Non-2xx or 3xx responses: (\d+)", out)
+    bad = re.findall(r"(?:Non-2xx or 3xx responses:|connect|read|write|timeout) (\d+)", out)
     assert rate is not None, out
     assert p50 is not None, out
     assert p99 is not None, out
-    return Load(float(rate[1]), in_ms(p50), in_ms(p99), int(bad[1]) if bad else 0)
+    return Load(float(rate[1]), in_ms(p50), in_ms(p99), sum(map(int, bad)))
 
 
 def in_ms(found: "re.Match[str]") -> float:
@@ -213,6 +217,11 @@ end
 request = function()
   turn = turn %% 1000 + 1
   return bodies[turn]
+end
+"""
+PAUSE = """
+delay = function()
+  return math.floor(%.3f * (0.5 + math.random()) + 0.5)
 end
 """
 

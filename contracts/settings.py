@@ -44,7 +44,9 @@ class KafkaOptions(Contract, frozen=True, kw_only=True):
         if self.replication_factor < 1:
             raise InvalidSettings(f"kafka_options.replication_factor = {self.replication_factor}: must be at least 1")
         if self.spool_retain_hours < 0 or self.backlog_bytes_per_second_max < 0:
-            raise InvalidSettings("kafka_options: spool_retain_hours and backlog_bytes_per_second_max cannot be negative")
+            raise InvalidSettings(
+                "kafka_options: spool_retain_hours and backlog_bytes_per_second_max cannot be negative"
+            )
 
 
 class Settings(Contract, frozen=True, kw_only=True):

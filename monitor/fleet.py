@@ -38,7 +38,7 @@ FOLDER: Final = "monitor"
 COLLECTED_AFTER: Final = 200_000
 """Objects more than before, after which the cycle collector looks at them; a step's worth are about as many."""
 PAUSE_SECONDS: Final = 1.0
-PAUSE_SECONDS_MAX: Final = 30.0
+PAUSE_SECONDS_MAX: Final = 5.0
 
 _LOG = logging.getLogger("pointsman.monitor")
 

@@ -202,7 +202,11 @@ class _Child:
             *(*self._command, *words),
             stdin=asyncio.subprocess.DEVNULL,
             pass_fds=inherited,
-            env={"ORT_DISABLE_TELEMETRY": "1", **os.environ, SETTINGS_VARIABLE: encode_settings(self._settings).decode()},
+            env={
+                "ORT_DISABLE_TELEMETRY": "1",
+                **os.environ,
+                SETTINGS_VARIABLE: encode_settings(self._settings).decode(),
+            },
             process_group=0,
         )
 

@@ -13,7 +13,9 @@ ROOMS = ("pointsman", "examples", "gateway", "monitor", "prediction_log", "regis
 FILES = sorted(path for room in ROOMS for path in (HOUSE / room).rglob("*.py"))
 STARLETTE = re.compile(r"gateway/(endpoints|admin\w*)\.py|monitor/http\w*\.py")
 ROCKSDB = "monitor/join_store.py"
-KAFKA = re.compile(r"prediction_log/\w+\.py|monitor/(summaries_topic|publishing|retained|dead_letters|host_reports)\.py")
+KAFKA = re.compile(
+    r"prediction_log/\w+\.py|monitor/(summaries_topic|publishing|retained|dead_letters|host_reports)\.py"
+)
 REDIS = re.compile(r"gateway/redis_link\.py|monitor/fleet_report\.py")
 ONNX = re.compile(r"gateway/\w*(session|probe)\w*\.py|examples/.*")
 PURE = {

@@ -122,7 +122,18 @@ def test_a_demo_that_still_serves_is_left_alone(tmp_path):
 
 
 def test_the_demo_runs_over_kafka_and_redis_and_is_certified_there(kafka, redis_server, tmp_path):
-    command = [sys.executable, "-m", "pointsman", "demo", "--predictions", "400", "--json", "result.json", "--seed", "5"]
+    command = [
+        sys.executable,
+        "-m",
+        "pointsman",
+        "demo",
+        "--predictions",
+        "400",
+        "--json",
+        "result.json",
+        "--seed",
+        "5",
+    ]
     command += ["--kafka", kafka.address, "--redis", redis_server.url]
     ended = subprocess.run(
         command,

@@ -11,6 +11,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from tests.services.fleet import Fleet
@@ -105,7 +106,7 @@ class Faults:
             self.fleet.add_monitor("monitor-2")
         self.fleet.ready("monitor-2")
         time.sleep(SHORT_SECONDS)
-        assert self.fleet.stop("monitor-2") == [0]
+        self._stop("monitor-2")
 
     def fault_host_killed(self) -> None:
         host = self._host()
@@ -115,7 +116,7 @@ class Faults:
     def fault_host_restarted(self) -> None:
         """As a deployment does it: gateway and forwarder end in order and start again."""
         host = self._host()
-        assert self.fleet.stop(host, f"{host}-forward") == [0, 0]
+        self._stop(host, f"{host}-forward")
         self.fleet.again(host)
         self.fleet.again(f"{host}-forward")
         self.fleet.ready(host)
@@ -133,7 +134,7 @@ class Faults:
     def fault_kafka_away_at_start(self) -> None:
         """A forwarder and a monitor that start while no Kafka is there."""
         members = f"{self._host()}-forward", self._monitor()
-        assert self.fleet.stop(*members) == [0, 0]
+        self._stop(*members)
         self.broker.kill()
         for member in members:
             self.fleet.again(member)
@@ -174,6 +175,15 @@ class Faults:
 
     def _monitor(self) -> str:
         return f"monitor-{self.chance.randrange(2)}"
+
+    def _stop(self, *members: str) -> None:
+        """In order: each had begun to supervise, so it ends with code 0."""
+        for member in members:
+            pid = self.fleet.running(member).process.pid
+            children = Path(f"/proc/{pid}/task/{pid}/children")
+            self.until(children.read_text, seconds=60, what=f"{member} has begun")
+        codes = self.fleet.stop(*members)
+        assert set(codes) == {0}, dict(zip(members, codes, strict=True))
 
     def _signal(self, member: str, slot: str, number: signal.Signals) -> int:
         running = self.fleet.running(member)

@@ -5,7 +5,9 @@ import random
 import signal
 
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
 
+from monitor.fleet import group_name
 from tests.monitor.fleet.conftest import LOG_A, LOG_B, LOG_C
 
 
@@ -17,6 +19,17 @@ async def send(fleet, history, amount=1_500):
         await fleet.fill(filler, LOG_A, predictions[:half])
         await fleet.fill(filler, LOG_B, history.labels(predictions))
         await fleet.fill(filler, LOG_C, predictions[half:])
+
+
+async def offsets_told(fleet):
+    """{topic-partition: offset} as Kafka knows it of the group."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=fleet.address)
+    await admin.start()
+    try:
+        found = await admin.list_consumer_group_offsets(group_name(fleet.options))
+    finally:
+        await admin.close()
+    return {place: told.offset for place, told in found.items()}
 
 
 def counting_in(fleet, *workers):
@@ -38,6 +51,8 @@ def test_two_workers_count_together_what_one_pass_counts(fleet, history):
     fleet.counted_as_the_oracle(second)
     assert len({part["owner"] for part in fleet.status(first)["partitions"]}) == 2
     assert fleet.ready(first) == {"ready": True}
+    told = asyncio.run(offsets_told(fleet))
+    assert sum(told.values()) == len(fleet.entries), "tools that show the group's lag show none"
     assert (first.stop(), second.stop()) == (0, 0)
 
 
