@@ -23,10 +23,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from contracts.settings import KafkaOptions, Settings, decode_settings, encode_settings
-from prediction_log.forward_status import ForwarderStatus, read_status
-from prediction_log.forwarding import serve_forwarder
-from prediction_log.segment import Kind
-from prediction_log.writer import open_writer
+from prediction_log.forward.forwarding import serve_forwarder
+from prediction_log.forward.status import ForwarderStatus, read_status
+from prediction_log.spool.segment import Kind
+from prediction_log.spool.writer import open_writer
 
 WRITERS = 4
 CHUNK = 500

@@ -17,8 +17,8 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from prediction_log.segment import Kind, Level
-from prediction_log.writer import LogWriter, open_writer
+from prediction_log.spool.segment import Kind, Level
+from prediction_log.spool.writer import LogWriter, open_writer
 
 RECORD_BYTES = 1024
 BATCHES = (1, 8, 64)

@@ -26,15 +26,15 @@ from contracts.prediction import Assignment, Latency, Output, Prediction
 from contracts.reference import CategoricalBins, Feature, NumericBins, Reference
 from contracts.task import Slice, Task
 from contracts.wire import Contract, encode
-from monitor.catalogue import Catalogue
-from monitor.consume import DAY_US, Consumer
-from monitor.layout import default_prediction_bins
-from monitor.panes import ALL, PANE_US
-from monitor.queries import open_reader
-from monitor.spool_source import SpoolCounter, SpoolSource
-from prediction_log.reader import SpoolReader
-from prediction_log.segment import Kind
-from prediction_log.writer import open_writer
+from monitor.counts.catalogue import Catalogue
+from monitor.counts.consume import DAY_US, Consumer
+from monitor.counts.layout import default_prediction_bins
+from monitor.counts.panes import ALL, PANE_US
+from monitor.counts.spool_source import SpoolCounter, SpoolSource
+from monitor.pages.queries import open_reader
+from prediction_log.spool.reader import SpoolReader
+from prediction_log.spool.segment import Kind
+from prediction_log.spool.writer import open_writer
 
 NUMERIC = tuple(f"numeric_{i:02d}" for i in range(20))
 CATEGORICAL = tuple(f"category_{i:02d}" for i in range(10))

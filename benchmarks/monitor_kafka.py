@@ -22,12 +22,12 @@ from typing import Any, NamedTuple
 from benchmarks.monitor_fold import START_US, label, prediction, reference
 from contracts.settings import KafkaOptions, Settings
 from contracts.wire import encode
-from monitor.catalogue import Catalogue
-from monitor.consume import Consumer, Reading
-from monitor.fleet import FleetMonitor
+from monitor.counts.catalogue import Catalogue
+from monitor.counts.consume import Consumer, Reading
+from monitor.fleet.worker import FleetMonitor
+from prediction_log.kafka.topics import ensure_topics
 from prediction_log.position import Entry
-from prediction_log.segment import Kind
-from prediction_log.topics import ensure_topics
+from prediction_log.spool.segment import Kind
 from tests.services.kafka import cluster
 from tests.services.kafka_fill import Filler
 

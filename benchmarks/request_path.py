@@ -19,19 +19,19 @@ from rich.table import Table
 from benchmarks.models import FEATURES, write_registry
 from contracts.settings import Settings
 from contracts.wire import encode
-from gateway.batching import Ran
 from gateway.call import Call
 from gateway.clock import system_clock
-from gateway.fast_lane import Arrival, Target
+from gateway.edge.fast_lane import Arrival, Target
 from gateway.http import encode_answer
-from gateway.inputs import Missing, check_names, features_of_batch, fit, gather
-from gateway.outputs import split_outputs
+from gateway.models.batching import Ran
+from gateway.models.inputs import Missing, check_names, features_of_batch, fit, gather
+from gateway.models.outputs import split_outputs
 from gateway.protocol.v2 import decode_infer
 from gateway.records import Fate, Origin, record_of
-from gateway.routing import route
+from gateway.traffic.routing import route
 from gateway.worker import Worker, make_worker, spare_the_collector
-from prediction_log.segment import Kind
-from prediction_log.writer import open_writer
+from prediction_log.spool.segment import Kind
+from prediction_log.spool.writer import open_writer
 
 BATCH = 32
 

@@ -29,7 +29,7 @@ from rich.table import Table
 
 from benchmarks.gateway import CONNECTIONS, LOAD_CORE, SERVER_CORE, Load, free_port, wait_ready, wrk
 from benchmarks.models import write_registry
-from prediction_log.forward_status import ForwarderStatus, read_status
+from prediction_log.forward.status import ForwarderStatus, read_status
 from tests.services.kafka import Broker, cluster
 from tests.services.proxy import Proxy
 

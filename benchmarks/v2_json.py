@@ -15,7 +15,7 @@ import msgspec
 
 from contracts.prediction import Output
 from contracts.signature import Signature, TensorSpec
-from gateway.inputs import Fitted, check_names, features_of_batch, fit, gather, union_of
+from gateway.models.inputs import Fitted, check_names, features_of_batch, fit, gather, union_of
 from gateway.protocol.v2 import decode_infer, encode_infer
 
 ROUNDS: Final = 100

@@ -10,15 +10,15 @@ from collections.abc import Callable
 
 from contracts.errors import DeadlineExceeded, InvalidInput, PointsmanError
 from gateway.admission import challenger_deadline_ns
-from gateway.batching import Ran
 from gateway.call import Answer, Call
 from gateway.clock import Clock
-from gateway.inputs import Missing, check_names, fit
+from gateway.models.batching import Ran
+from gateway.models.inputs import Missing, check_names, fit
+from gateway.models.serving import Serving
 from gateway.recorder import Recorder
 from gateway.records import Fate
-from gateway.routing import Route, named_variant, route, route_to, stand_in
-from gateway.serving import Serving
 from gateway.shadow import Shadows
+from gateway.traffic.routing import Route, named_variant, route, route_to, stand_in
 
 
 class Gateway:

@@ -17,17 +17,17 @@ from starlette.routing import Route
 
 from contracts.errors import InvalidInput, LogUnavailable, PointsmanError
 from contracts.wire import encode
+from gateway.edge.fast_lane import Arrival, target_of
+from gateway.edge.reply import Reply
 from gateway.exposition import CONTENT_TYPE
-from gateway.fast_lane import Arrival, target_of
 from gateway.http import Inference
 from gateway.labels import encode_summary, take_labels
 from gateway.metrics import Meter
-from gateway.plans import Models
 from gateway.protocol import metadata
-from gateway.reply import Reply
 from gateway.status import status_of
-from prediction_log.segment import Kind
-from prediction_log.writer import LogWriter
+from gateway.traffic.plans import Models
+from prediction_log.spool.segment import Kind
+from prediction_log.spool.writer import LogWriter
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 

@@ -13,7 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from gateway.metrics import LATENCY_BOUNDS_US, Labels, Snapshot, load
-from prediction_log.forward_status import ForwarderStatus, read_status
+from prediction_log.forward.status import ForwarderStatus, read_status
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 

@@ -11,11 +11,11 @@ from gateway.admission import deadline_ns
 from gateway.answer import Gateway
 from gateway.call import Answer, Call
 from gateway.clock import Clock
-from gateway.fast_lane import Arrival
-from gateway.inputs import check_rows
+from gateway.edge.fast_lane import Arrival
+from gateway.edge.reply import Reply
 from gateway.metrics import Meter
+from gateway.models.inputs import check_rows
 from gateway.protocol.v2 import decode_infer, encode_infer
-from gateway.reply import Reply
 from gateway.status import error_reply, status_of
 
 REQUEST_ID_CHARS_MAX = 256

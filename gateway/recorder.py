@@ -9,8 +9,8 @@ from gateway.call import Call
 from gateway.clock import Clock
 from gateway.metrics import Meter
 from gateway.records import Fate, Origin, record_of
-from prediction_log.segment import Kind
-from prediction_log.writer import LogWriter
+from prediction_log.spool.segment import Kind
+from prediction_log.spool.writer import LogWriter
 
 
 class Recorder:

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from contracts.errors import DeadlineExceeded, ModelFailed, PointsmanError
 from contracts.prediction import Latency, Prediction, Status
-from gateway.batching import Ran
 from gateway.call import Call
-from gateway.routing import Route
+from gateway.models.batching import Ran
+from gateway.traffic.routing import Route
 
 ERROR_CHARS_MAX = 500
 

@@ -12,11 +12,11 @@ from typing import Final
 from gateway import metrics
 from gateway.clock import Clock
 from gateway.exposition import page
-from gateway.fleet import Fleet
+from gateway.fleet.seam import Fleet
+from gateway.fleet.worker_status import WorkerStatus, read_statuses
 from gateway.metrics import Meter
-from gateway.plans import Models
-from gateway.worker_status import WorkerStatus, read_statuses
-from prediction_log.writer import LogWriter
+from gateway.traffic.plans import Models
+from prediction_log.spool.writer import LogWriter
 
 _LOG: Final = logging.getLogger("pointsman.gateway")
 

@@ -8,14 +8,14 @@ and every skip is a record, so that the comparison is not biased towards quiet h
 import asyncio
 
 from contracts.errors import InvalidInput, Overloaded, PointsmanError, Unavailable
-from gateway.batching import Ran
 from gateway.call import Call
 from gateway.clock import Clock
-from gateway.inputs import Missing, fit
+from gateway.models.batching import Ran
+from gateway.models.inputs import Missing, fit
+from gateway.models.serving import Serving
 from gateway.recorder import Recorder
 from gateway.records import Fate
-from gateway.routing import Route, shadow_routes
-from gateway.serving import Serving
+from gateway.traffic.routing import Route, shadow_routes
 
 ANSWERS_WAITING_MAX = 64
 """Shadows are shed while more answers than this wait for the same model's champion."""

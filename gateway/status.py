@@ -20,7 +20,7 @@ from contracts.errors import (
     PointsmanError,
     Unavailable,
 )
-from gateway.reply import Reply
+from gateway.edge.reply import Reply
 
 STATUS_OF: Final = MappingProxyType(
     {

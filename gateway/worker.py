@@ -21,29 +21,29 @@ from contracts.settings import Settings
 from contracts.wire import encode
 from gateway import metrics
 from gateway.answer import Gateway
-from gateway.batching import Batcher
 from gateway.clock import Clock, system_clock
-from gateway.connection_edge import Edge, fitted_to_process
-from gateway.connection_limits import Limits
+from gateway.edge.connection_edge import Edge, fitted_to_process
+from gateway.edge.connection_limits import Limits
+from gateway.edge.fast_lane import FastLane, Lane
 from gateway.endpoints import DataPlane
-from gateway.fast_lane import FastLane, Lane
-from gateway.fleet import applied_of
+from gateway.fleet.seam import applied_of
+from gateway.fleet.shared_state import SharedState, shared_state
 from gateway.http import Inference
-from gateway.last_good import LastGood
-from gateway.loading import Loaded
 from gateway.metrics import Meter
-from gateway.plan_floor import Applied
-from gateway.plans import Models, every
+from gateway.models.batching import Batcher
+from gateway.models.loading import Loaded
+from gateway.models.serving import Runner
+from gateway.models.sessions import Session, load_session
 from gateway.recorder import Recorder
 from gateway.records import Origin
 from gateway.reporting import Report
 from gateway.server import Server
-from gateway.serving import Runner
-from gateway.sessions import Session, load_session
 from gateway.shadow import Shadows
-from gateway.shared_state import SharedState, shared_state
-from prediction_log.segment import Kind
-from prediction_log.writer import LogWriter, open_writer
+from gateway.traffic.last_good import LastGood
+from gateway.traffic.plan_floor import Applied
+from gateway.traffic.plans import Models, every
+from prediction_log.spool.segment import Kind
+from prediction_log.spool.writer import LogWriter, open_writer
 from registry_client.folder import FolderRegistry
 from registry_client.registry import FetchedVersion
 

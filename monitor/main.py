@@ -17,14 +17,14 @@ import uvicorn
 
 from contracts.settings import Settings
 from contracts.standing import MonitorStanding
-from monitor.answers import Answers
-from monitor.catalogue import Catalogue
-from monitor.consume import Consumer
+from monitor.counts.catalogue import Catalogue
+from monitor.counts.consume import Consumer
+from monitor.counts.version_facts import VersionFacts
 from monitor.fleet_report import keep_telling, open_report
-from monitor.http import MonitorHttp
-from monitor.policy import MonitorPolicy
-from monitor.standing import OwnPartition
-from monitor.version_facts import VersionFacts
+from monitor.measures.policy import MonitorPolicy
+from monitor.pages.answers import Answers
+from monitor.pages.http import MonitorHttp
+from monitor.pages.standing import OwnPartition
 from registry_client.folder import FolderRegistry
 
 GRACE_SECONDS: Final = 5
@@ -81,10 +81,10 @@ def embedded_consumer(settings: Settings, path: Path) -> Consumer:
 def _counts(settings: Settings) -> Counts:
     catalogue = _catalogue(settings)
     if settings.kafka:
-        from monitor.fleet import FleetMonitor  # noqa: PLC0415  one machine alone needs no Kafka client
+        from monitor.fleet.worker import FleetMonitor  # noqa: PLC0415  one machine alone needs no Kafka client
 
         return FleetMonitor(settings, catalogue, _now_us)
-    from monitor.embedded import EmbeddedMonitor  # noqa: PLC0415  likewise
+    from monitor.counts.embedded import EmbeddedMonitor  # noqa: PLC0415  likewise
 
     return EmbeddedMonitor(settings, catalogue, _now_us)
 

@@ -16,7 +16,7 @@ from contracts.errors import Conflict, InvalidInput, ModelRejected, NotFound, Po
 from contracts.plan import Change, Plan
 from contracts.settings import Settings
 from contracts.wire import Contract, decode
-from gateway.admin_bodies import Changes, Models, Monitors, Moved, Workers
+from gateway.admin.bodies import Changes, Models, Monitors, Moved, Workers
 
 T = TypeVar("T", bound=Contract)
 

@@ -65,11 +65,11 @@ def task_of(role: str, slot: str, settings: Settings, listener: socket.socket | 
         assert listener is not None, "a worker listens"
         return lambda stop, hurry: serve_worker(settings, slot, listener, stop, hurry)
     if role == "admin":
-        from gateway.admin_main import serve_admin  # noqa: PLC0415  likewise
+        from gateway.admin.main import serve_admin  # noqa: PLC0415  likewise
 
         return lambda stop, _hurry: serve_admin(settings, listener, stop)
     if role == "forward":
-        from prediction_log.forwarding import serve_forwarder  # noqa: PLC0415  likewise
+        from prediction_log.forward.forwarding import serve_forwarder  # noqa: PLC0415  likewise
 
         return lambda stop, _hurry: serve_forwarder(settings, stop)
     from monitor.main import serve_monitor  # noqa: PLC0415  likewise

@@ -17,10 +17,10 @@ from rich.table import Table
 
 from contracts.errors import InvalidSettings
 from contracts.settings import KafkaOptions
+from prediction_log.certificate.kafka import KafkaCertificate, KafkaLog
+from prediction_log.certificate.kafka_counted import Hole
+from prediction_log.certificate.kafka_verify import verify_kafka
 from prediction_log.intervals import Interval, size
-from prediction_log.kafka_certificate import KafkaCertificate, KafkaLog
-from prediction_log.kafka_counted import Hole
-from prediction_log.kafka_verify import verify_kafka
 
 RANGES_SHOWN: Final = 20
 HOLES_SHOWN: Final = 5
@@ -51,7 +51,7 @@ def certify(
 async def _certify(
     address: str, options: KafkaOptions, state_dirs: Sequence[Path], wait_seconds: float, *, quiet: bool
 ) -> KafkaCertificate:
-    from monitor.published_counts import published_counts  # noqa: PLC0415 - only here the command needs the monitor
+    from monitor.fleet.published_counts import published_counts  # noqa: PLC0415 - only here the command needs the monitor
 
     with _shown_progress(quiet=quiet) as progress:
         async with published_counts(address, options) as counts:

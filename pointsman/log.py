@@ -19,12 +19,12 @@ from rich.table import Table
 from contracts.prediction import split_row
 from contracts.settings import Settings
 from pointsman.configuration import load_settings
+from prediction_log.certificate.spool import Certificate, LogCertificate, compare, verify
 from prediction_log.finding import HARMLESS, Finding
 from prediction_log.intervals import Interval, size
-from prediction_log.listing import SegmentRow, list_segments
-from prediction_log.reader import Entry, SpoolReader
-from prediction_log.segment import RECORDS
-from prediction_log.verify import Certificate, LogCertificate, compare, verify
+from prediction_log.spool.listing import SegmentRow, list_segments
+from prediction_log.spool.reader import Entry, SpoolReader
+from prediction_log.spool.segment import RECORDS
 
 log_app = typer.Typer(name="log", help="The prediction log: what is in it, and the proof that it is complete.")
 
@@ -180,7 +180,7 @@ def _verify_spool(state_dir: Path, *, as_json: bool) -> None:
     certificate = verify(state_dir / "spool")
     state_path = state_dir / "monitor.sqlite"
     if state_path.exists():
-        from monitor.state import counted  # noqa: PLC0415 - only this command, and only here, needs the monitor
+        from monitor.counts.state import counted  # noqa: PLC0415 - only this command, and only here, needs the monitor
 
         certificate = compare(certificate, counted(state_path))
     if as_json:

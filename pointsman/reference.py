@@ -20,9 +20,9 @@ from contracts.errors import InvalidInput, RegistryUnavailable
 from contracts.reference import NumericBins, Reference
 from contracts.task import Slice, Task
 from contracts.wire import encode
-from gateway.graph_signature import batch_max_of
-from gateway.sessions import Session, load_session
-from monitor.reference_building import Sample, build_reference, frequent_slices
+from gateway.models.graph_signature import batch_max_of
+from gateway.models.sessions import Session, load_session
+from monitor.references.reference_building import Sample, build_reference, frequent_slices
 from pointsman.configuration import load_settings
 from pointsman.reference_table import (
     Array,

@@ -16,7 +16,7 @@ from contracts.datatypes import FLOATS, NUMPY_OF
 from contracts.errors import InvalidInput
 from contracts.signature import Signature, TensorSpec
 from contracts.task import Task
-from gateway.intake import feature_names
+from gateway.models.intake import feature_names
 
 Array = np.ndarray[Any, Any]
 

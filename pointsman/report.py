@@ -17,8 +17,8 @@ from rich.text import Text
 
 from contracts.errors import InvalidInput, NotFound, Unavailable
 from contracts.statistic import Statistic
-from monitor.report_words import NONE, brief_interval, figure, look_first, title
-from monitor.rows import (
+from monitor.pages.report_words import NONE, brief_interval, figure, look_first, title
+from monitor.pages.rows import (
     SHARES,
     by_drift,
     by_variant,

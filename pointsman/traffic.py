@@ -18,8 +18,8 @@ from rich.text import Text
 from contracts.errors import InvalidInput, Unavailable
 from contracts.plan import Plan
 from contracts.wire import Contract, encode
-from gateway.admin_bodies import Changes, Monitors, Moved, Workers
-from gateway.shares import parse_share
+from gateway.admin.bodies import Changes, Monitors, Moved, Workers
+from gateway.traffic.shares import parse_share
 from pointsman.admin_client import AdminClient, admin_address, admin_client
 from pointsman.configuration import load_settings
 from pointsman.traffic_view import differences, fleet_view, history_view, models_view, plan_view

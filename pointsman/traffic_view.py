@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from contracts.plan import CHAMPION, Change, Plan, VersionRef
-from gateway.admin_bodies import ModelRow, Models, Monitors, Workers
-from gateway.shares import share_text
+from gateway.admin.bodies import ModelRow, Models, Monitors, Workers
+from gateway.traffic.shares import share_text
 
 BAR_CELLS: Final = 40
 COLOURS: Final = ("cyan", "magenta", "yellow", "blue", "red", "bright_green", "bright_magenta", "bright_yellow")

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from prediction_log.segment import DATA_START, Kind
+from prediction_log.spool.segment import DATA_START, Kind
 
 
 class Entry(NamedTuple):

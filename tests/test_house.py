@@ -11,26 +11,24 @@ ROOMS = ("pointsman", "examples", "gateway", "monitor", "prediction_log", "regis
 """From the top down: a room may import those below it only."""
 
 FILES = sorted(path for room in ROOMS for path in (HOUSE / room).rglob("*.py"))
-STARLETTE = re.compile(r"gateway/(endpoints|admin\w*)\.py|monitor/http\w*\.py")
-ROCKSDB = "monitor/join_store.py"
-KAFKA = re.compile(
-    r"prediction_log/\w+\.py|monitor/(summaries_topic|publishing|retained|dead_letters|host_reports)\.py"
-)
-REDIS = re.compile(r"gateway/redis_link\.py|monitor/fleet_report\.py")
-ONNX = re.compile(r"gateway/\w*(session|probe)\w*\.py|examples/.*")
+STARLETTE = re.compile(r"gateway/(endpoints|admin/\w+)\.py|monitor/pages/http\w*\.py")
+ROCKSDB = "monitor/counts/join_store.py"
+KAFKA = re.compile(r"prediction_log/(kafka|forward|certificate)/\w+\.py|monitor/fleet/\w+\.py")
+REDIS = re.compile(r"gateway/fleet/redis_link\.py|monitor/fleet_report\.py")
+ONNX = re.compile(r"gateway/models/\w*(session|probe)\w*\.py|examples/.*")
 PURE = {
     "contracts",
-    "gateway/routing.py",
-    "gateway/shifts.py",
-    "gateway/ranges.py",
+    "gateway/traffic/routing.py",
+    "gateway/traffic/shifts.py",
+    "gateway/traffic/ranges.py",
     "gateway/records.py",
-    "monitor/exchange.py",
-    "monitor/layout.py",
-    "monitor/drift.py",
-    "monitor/performance.py",
-    "monitor/calibration.py",
-    "monitor/summary.py",
-    "monitor/judge.py",
+    "monitor/fleet/exchange.py",
+    "monitor/counts/layout.py",
+    "monitor/measures/drift.py",
+    "monitor/measures/performance.py",
+    "monitor/measures/calibration.py",
+    "monitor/counts/summary.py",
+    "monitor/measures/judge.py",
 }
 IMPURE = {"os", "time", "socket", "asyncio", "sqlite3", "subprocess", "random", "threading", "httpx", "logging", "uuid"}
 FILE_LINES_MAX = 400

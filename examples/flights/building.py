@@ -25,7 +25,7 @@ from examples.flights.registration import (
 from examples.flights.training import Trained, train
 from examples.flights.versions import MODEL, RECIPES
 from examples.flights.view import View
-from monitor.reference_building import Sample, build_reference
+from monitor.references.reference_building import Sample, build_reference
 
 CODES: Final = ("weekday", "hour")
 """Whole numbers that are names of things rather than amounts."""

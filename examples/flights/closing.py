@@ -12,7 +12,7 @@ import msgspec
 from contracts.statistic import Statistic
 from examples.flights.recount import Recount
 from examples.flights.versions import Who
-from monitor.rows import by_drift, find
+from monitor.pages.rows import by_drift, find
 
 TOLERANCE: Final = 1e-5
 DRIFT_SHOWN: Final = 3

@@ -14,8 +14,8 @@ from contracts.statistic import Statistic
 from examples.flights.closing import Closing, Comparison
 from examples.flights.picture import STYLES
 from examples.flights.result import Result
-from monitor.report_words import NONE, figure, title, with_interval
-from monitor.rows import find
+from monitor.pages.report_words import NONE, figure, title, with_interval
+from monitor.pages.rows import find
 
 _TICK: Final = {True: Text("✓", "green"), False: Text("✗ differs", "bold red")}
 

@@ -14,8 +14,8 @@ from rich.text import Text
 
 from contracts.statistic import Statistic
 from examples.flights.versions import Who
-from monitor.report_words import NONE, figure, title, with_interval
-from monitor.rows import by_drift, by_variant, find
+from monitor.pages.report_words import NONE, figure, title, with_interval
+from monitor.pages.rows import by_drift, by_variant, find
 
 STYLES: Final = {"ok": "green", "warn": "yellow", "alarm": "bold red", "insufficient": "bright_black"}
 FEATURES_SHOWN: Final = 6

@@ -17,8 +17,8 @@ from contracts.prediction import Prediction, split_row
 from contracts.task import Task
 from contracts.wire import decode
 from examples.flights.versions import Who
-from prediction_log.reader import Entry
-from prediction_log.segment import Kind
+from prediction_log.spool.reader import Entry
+from prediction_log.spool.segment import Kind
 
 ECE_BINS: Final = 10
 

@@ -13,7 +13,7 @@ from contracts.task import Task
 from examples.flights.closing import Closing, all_counted, closings
 from examples.flights.recount import Log, recount
 from examples.flights.watching import Watch
-from prediction_log.reader import SpoolReader
+from prediction_log.spool.reader import SpoolReader
 
 COUNTED_SECONDS_MAX: Final = 60.0
 _ASK_AGAIN_SECONDS: Final = 0.5

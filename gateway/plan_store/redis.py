@@ -19,8 +19,8 @@ from contracts.errors import Conflict, InvalidRecord, StoreUnavailable
 from contracts.plan import Change, Plan
 from contracts.standing import HISTORY, STORE, changed_channel, plan_key, revisions_key
 from contracts.wire import decode, encode
+from gateway.fleet.redis_link import Heard, RedisLink, Unanswered, shown
 from gateway.plan_store.store import check_step
-from gateway.redis_link import Heard, RedisLink, Unanswered, shown
 
 T = TypeVar("T", Plan, Change)
 

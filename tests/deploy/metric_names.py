@@ -14,9 +14,9 @@ import msgspec
 import promql_parser as ast
 
 from gateway.exposition import page
-from monitor.metrics import Snapshot, exposition
-from monitor.standing import PartitionStanding, Standing
-from prediction_log.forward_status import ForwarderStatus, write_status
+from monitor.pages.metrics import Snapshot, exposition
+from monitor.pages.standing import PartitionStanding, Standing
+from prediction_log.forward.status import ForwarderStatus, write_status
 from tests.deploy.validators import HOUSE
 
 PARTS = ("_bucket", "_count", "_sum")

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from contracts.settings import Settings
 from pointsman.configuration import load_settings
 from pointsman.main import app
-from prediction_log.forward_status import FILE_NAME
+from prediction_log.forward.status import FILE_NAME
 from tests.deploy.validators import DEPLOY, run
 
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())

@@ -145,7 +145,9 @@ def test_a_pod_has_time_to_drain():
     assert PODS["pointsman-monitor"]["terminationGracePeriodSeconds"] >= monitor.drain_timeout_seconds + 15
 
 
-@pytest.mark.parametrize(("name", "served"), [("gateway", "gateway/endpoints.py"), ("monitor", "monitor/http.py")])
+@pytest.mark.parametrize(
+    ("name", "served"), [("gateway", "gateway/endpoints.py"), ("monitor", "monitor/pages/http.py")]
+)
 def test_probes_ask_paths_that_are_served_on_the_containers_port(name, served):
     _, container = CONTAINERS[name]
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}

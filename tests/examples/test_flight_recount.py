@@ -12,8 +12,8 @@ from contracts.task import Task
 from contracts.wire import encode
 from examples.flights.closing import all_counted, closings
 from examples.flights.recount import Log, recount
-from prediction_log.reader import Entry
-from prediction_log.segment import Kind
+from prediction_log.spool.reader import Entry
+from prediction_log.spool.segment import Kind
 
 TASKS = {"1": Task(kind="binary", output="probabilities", classes=(0, 1), threshold=0.5)}
 CHAMPION = ("champion", "1")

@@ -11,13 +11,13 @@ from contracts.wire import decode, encode
 from examples.flights.replay import ReplayFailed
 from examples.flights.steering import Steering
 from examples.flights.story import STORY
-from gateway import shifts
+from gateway.traffic import shifts
 
 REFS = {version: VersionRef(version=version, digest=version * 64) for version in "123"}
 
 
 class Admin:
-    """The admin API over the real verbs of `gateway.shifts`, without a network."""
+    """The admin API over the real verbs of `gateway.traffic.shifts`, without a network."""
 
     def __init__(self):
         self.plan = shifts.start("flight-delay", REFS["1"], "salt")

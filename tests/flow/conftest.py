@@ -300,8 +300,8 @@ def records():
     from contracts.plan import Change
     from contracts.prediction import Prediction
     from contracts.wire import decode
-    from prediction_log.reader import SpoolReader
-    from prediction_log.segment import Kind
+    from prediction_log.spool.reader import SpoolReader
+    from prediction_log.spool.segment import Kind
 
     kinds = {Kind.PREDICTION: Prediction, Kind.LABEL: Label, Kind.AUDIT: Change}
 

@@ -25,14 +25,14 @@ OBJECTION = re.compile(r"^E\s+((?:AssertionError|assert)\b.*)$", re.MULTILINE)
 
 def batches_are_not_synced() -> None:
     """Level `power` acknowledges what the page cache has."""
-    from prediction_log import segment_file
+    from prediction_log.spool import segment_file
 
     segment_file.sync_data = lambda _disk, _fd: None
 
 
 def cursor_moves_before_acknowledgement() -> None:
     """What was handed to the producer counts as delivered."""
-    from prediction_log.feed import Feed
+    from prediction_log.forward.feed import Feed
 
     honest = Feed.next_part
 
@@ -47,14 +47,14 @@ def cursor_moves_before_acknowledgement() -> None:
 
 def cursor_is_not_held_against_the_files() -> None:
     """A cursor beyond the data is believed."""
-    from prediction_log import feed
+    from prediction_log.forward import feed
 
     feed._put_right = lambda _directory, cursor: (cursor, None)
 
 
 def cursor_is_believed_unread() -> None:
     """A slot with a wrong checksum counts."""
-    from prediction_log import cursor
+    from prediction_log.forward import cursor
 
     honest = cursor._decode
 
@@ -71,7 +71,7 @@ def cursor_is_believed_unread() -> None:
 
 def duplicates_are_counted() -> None:
     """Whatever the monitor reads it counts."""
-    from monitor import intake
+    from monitor.counts import intake
     from prediction_log.intervals import add
 
     def greedy(run: Sequence[Any], intervals: list[Any]) -> Sequence[Any]:
@@ -84,7 +84,7 @@ def duplicates_are_counted() -> None:
 
 def high_water_mark_instead_of_coverage() -> None:
     """Everything up to the newest seq counts as seen."""
-    from monitor import intake
+    from monitor.counts import intake
     from prediction_log.intervals import add
 
     def marked(run: Sequence[Any], intervals: list[Any]) -> Sequence[Any]:
@@ -100,7 +100,7 @@ def high_water_mark_instead_of_coverage() -> None:
 
 def join_store_undoes_nothing() -> None:
     """What a step wrote that the state did not save stays in the join store."""
-    from monitor.join_store import JoinStore, WriteBatch
+    from monitor.counts.join_store import JoinStore, WriteBatch
 
     def forgetful(self: JoinStore, _layers: list[Any]) -> None:
         self._write(WriteBatch(raw_mode=True), whole=True)
@@ -119,7 +119,7 @@ def restored_positions_are_lost() -> None:
 
 
 def _change_marker(changes: Callable[[Any], dict[str, Any]]) -> None:
-    from monitor.reassembly import Reassembly
+    from monitor.fleet.reassembly import Reassembly
 
     honest = Reassembly.marker
 

@@ -11,7 +11,7 @@ import httpx
 import numpy as np
 import pytest
 
-from prediction_log.segment import Kind
+from prediction_log.spool.segment import Kind
 
 SILENT, HELD, DRIPPING = 1200, 600, 200
 ADDRESSES = [f"127.0.0.{number}" for number in range(2, 8)]

@@ -9,7 +9,7 @@ import time
 import httpx
 import pytest
 
-from prediction_log.segment import Kind
+from prediction_log.spool.segment import Kind
 
 ROUNDS = 3
 

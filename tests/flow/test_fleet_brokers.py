@@ -9,8 +9,8 @@ import time
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from prediction_log.forward_status import read_status
-from prediction_log.topics import topics_of
+from prediction_log.forward.status import read_status
+from prediction_log.kafka.topics import topics_of
 from tests.services.fleet import Fleet, summaries
 
 CLIENTS = 4

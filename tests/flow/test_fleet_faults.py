@@ -13,7 +13,7 @@ import time
 import httpx
 import pytest
 
-from prediction_log.segment import Kind
+from prediction_log.spool.segment import Kind
 from tests.services.faults import Faults
 from tests.services.fleet import Fleet, summaries
 

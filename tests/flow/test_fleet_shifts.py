@@ -16,11 +16,11 @@ import httpx
 import pytest
 
 from contracts.standing import HISTORY, ROOT
-from gateway.last_good import LastGood
+from gateway.fleet.redis_link import RedisLink
 from gateway.plan_store.redis import RedisPlanStore
-from gateway.redis_link import RedisLink
-from gateway.routing import points_of, route, unit_hash
-from prediction_log.segment import Kind
+from gateway.traffic.last_good import LastGood
+from gateway.traffic.routing import points_of, route, unit_hash
+from prediction_log.spool.segment import Kind
 
 SHIFTS = int(os.environ.get("SHIFTS", "60"))
 MODEL = "flight-delay"

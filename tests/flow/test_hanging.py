@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import httpx
 
-from prediction_log.segment import Kind
+from prediction_log.spool.segment import Kind
 
 
 def test_a_stopped_worker_is_replaced_and_the_other_answers_meanwhile(start, load, records, until):

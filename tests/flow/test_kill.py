@@ -11,7 +11,7 @@ from collections import Counter
 import httpx
 
 from contracts.settings import Settings
-from prediction_log.segment import Kind
+from prediction_log.spool.segment import Kind
 from tests.services.fleet import single_pass, summaries
 
 ROUNDS = 15

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from contracts.prediction import Prediction
-from prediction_log.segment import Kind
+from prediction_log.spool.segment import Kind
 
 INFER = "/v2/models/flight-delay/infer"
 

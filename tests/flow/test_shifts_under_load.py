@@ -6,8 +6,8 @@ import statistics
 
 import httpx
 
-from gateway.routing import points_of, route, unit_hash
-from prediction_log.segment import Kind
+from gateway.traffic.routing import points_of, route, unit_hash
+from prediction_log.spool.segment import Kind
 
 SHIFTS = 100
 

@@ -7,7 +7,7 @@ import httpx
 import numpy as np
 import pytest
 
-from prediction_log.segment import Kind
+from prediction_log.spool.segment import Kind
 
 INFER = "/v2/models/steady/infer"
 HANGS = 2e8

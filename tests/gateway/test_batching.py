@@ -6,11 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from contracts.errors import DeadlineExceeded, ModelFailed, Overloaded
-from gateway.batching import INLINE_OVERRUN_MAX, INLINE_OVERRUNS_MAX, Batcher
 from gateway.clock import Clock
-from gateway.inputs import fit
+from gateway.models.batching import INLINE_OVERRUN_MAX, INLINE_OVERRUNS_MAX, Batcher
+from gateway.models.inputs import fit
+from gateway.models.sessions import load_session
 from gateway.protocol.v2 import decode_infer
-from gateway.sessions import load_session
 from registry_client.folder import FolderRegistry
 
 FAR_NS = 10**18

@@ -13,10 +13,10 @@ import pytest
 import uvicorn
 import uvloop
 
-from gateway.connection_edge import Edge
-from gateway.connection_limits import BETWEEN, BODY, HEAD, Limits, quiet_overdue, reading_overdue
-from gateway.fast_lane import FastLane, Lane
-from gateway.reply import Reply
+from gateway.edge.connection_edge import Edge
+from gateway.edge.connection_limits import BETWEEN, BODY, HEAD, Limits, quiet_overdue, reading_overdue
+from gateway.edge.fast_lane import FastLane, Lane
+from gateway.edge.reply import Reply
 from gateway.status import error_reply
 
 BODY_MAX = 2_000_000

@@ -7,10 +7,10 @@ import re
 import pytest
 import uvicorn
 
-from gateway.connection_edge import Edge
-from gateway.connection_limits import Limits
-from gateway.fast_lane import FastLane, Lane, target_of
-from gateway.reply import Reply
+from gateway.edge.connection_edge import Edge
+from gateway.edge.connection_limits import Limits
+from gateway.edge.fast_lane import FastLane, Lane, target_of
+from gateway.edge.reply import Reply
 from gateway.status import error_reply
 
 BODY_MAX = 1000

@@ -21,13 +21,13 @@ from contracts.standing import (
     worker_key,
 )
 from contracts.verdict import Verdict
-from gateway.convergence import await_convergence
-from gateway.fleet import HostFleet, applied_of
-from gateway.fleet_redis import RedisFleet
-from gateway.host_identity import host_id
-from gateway.last_good import LastGood
-from gateway.redis_link import RedisLink
-from gateway.worker_status import WorkerStatus
+from gateway.fleet.convergence import await_convergence
+from gateway.fleet.host_identity import host_id
+from gateway.fleet.in_redis import RedisFleet
+from gateway.fleet.redis_link import RedisLink
+from gateway.fleet.seam import HostFleet, applied_of
+from gateway.fleet.worker_status import WorkerStatus
+from gateway.traffic.last_good import LastGood
 from monitor.fleet_report import FileReport, RedisReport, keep_telling
 
 pytestmark = pytest.mark.anyio
@@ -322,7 +322,7 @@ async def test_words_of_another_release_are_passed_over(hosts, redis_server):
 
 async def test_the_newest_that_runs_is_told_of_this_host_and_of_the_others(hosts, tmp_path):
     from contracts.plan import VersionRef
-    from gateway import shifts
+    from gateway.traffic import shifts
 
     kept = LastGood(tmp_path / "last_good")
     assert await applied_of("m", kept, hosts("a")) == (0, "", None)

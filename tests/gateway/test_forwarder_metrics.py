@@ -1,7 +1,7 @@
 """The host's forwarder is on the host's metrics page, where there is one."""
 
 from gateway.exposition import page
-from prediction_log.forward_status import FILE_NAME, ForwarderStatus, read_status, write_status
+from prediction_log.forward.status import FILE_NAME, ForwarderStatus, read_status, write_status
 
 
 def status(**more):

@@ -7,8 +7,8 @@ import pytest
 
 from contracts.errors import InvalidInput, ModelRejected
 from contracts.signature import Signature, TensorSpec
-from gateway.inputs import Fitted, Missing, check_names, features_of_batch, fit, gather, union_of
-from gateway.intake import feature_names, intake_of
+from gateway.models.inputs import Fitted, Missing, check_names, features_of_batch, fit, gather, union_of
+from gateway.models.intake import feature_names, intake_of
 from gateway.protocol.request import InferRequest
 from gateway.protocol.tensors import TENSOR_OF
 

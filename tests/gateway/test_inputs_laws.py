@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from contracts.datatypes import NUMPY_OF
 from contracts.signature import Signature, TensorSpec
-from gateway.inputs import Fitted, features_of_batch, fit, gather
-from gateway.outputs import split_outputs
+from gateway.models.inputs import Fitted, features_of_batch, fit, gather
+from gateway.models.outputs import split_outputs
 from gateway.protocol.request import InferRequest
 from gateway.protocol.tensors import TENSOR_OF
 

@@ -6,8 +6,8 @@ import pytest
 from msgspec.structs import replace
 
 from contracts.plan import VersionRef
-from gateway import shifts
-from gateway.last_good import LastGood
+from gateway.traffic import shifts
+from gateway.traffic.last_good import LastGood
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from contracts.errors import ModelRejected
-from gateway.sessions import load_session
+from gateway.models.sessions import load_session
 
 SECRET = np.full(16, 42, np.float32).tobytes()
 

@@ -9,10 +9,10 @@ from msgspec.structs import replace
 
 from contracts.errors import Conflict
 from contracts.plan import Change, VersionRef
-from gateway import shifts
 from gateway.plan_store.redis import RedisPlanStore
 from gateway.plan_store.sqlite import SqlitePlanStore
 from gateway.plan_store.store import REPUBLISH
+from gateway.traffic import shifts
 
 pytestmark = pytest.mark.anyio
 

@@ -10,9 +10,9 @@ import pytest
 from contracts.errors import StoreUnavailable
 from contracts.plan import Change, VersionRef
 from contracts.standing import HISTORY, STORE, plan_key
-from gateway import shifts
+from gateway.fleet.redis_link import RedisLink, check_url, shown
 from gateway.plan_store.redis import RedisPlanStore
-from gateway.redis_link import RedisLink, check_url, shown
+from gateway.traffic import shifts
 
 pytestmark = pytest.mark.anyio
 

@@ -15,8 +15,8 @@ import pytest
 
 from contracts.errors import StoreUnavailable
 from contracts.plan import Change, VersionRef
-from gateway import shifts
 from gateway.plan_store.sqlite import FORMAT, SqlitePlanStore
+from gateway.traffic import shifts
 
 pytestmark = pytest.mark.anyio
 
@@ -25,7 +25,7 @@ import asyncio, json, sys
 from pathlib import Path
 from contracts.errors import Conflict
 from contracts.plan import Change, VersionRef
-from gateway import shifts
+from gateway.traffic import shifts
 from gateway.plan_store.sqlite import SqlitePlanStore
 
 async def main(path, who, wins_wanted):

@@ -10,16 +10,16 @@ from msgspec.structs import replace
 
 from contracts.errors import NotFound, NotReady, StoreUnavailable
 from contracts.plan import Change, VersionRef
-from gateway import shifts
-from gateway.batching import Batcher
 from gateway.clock import Clock
-from gateway.last_good import LastGood
-from gateway.loading import Loaded
-from gateway.plan_floor import Applied
+from gateway.models.batching import Batcher
+from gateway.models.loading import Loaded
+from gateway.models.serving import Runner
+from gateway.models.sessions import load_session
 from gateway.plan_store.sqlite import SqlitePlanStore
-from gateway.plans import Models
-from gateway.serving import Runner
-from gateway.sessions import load_session
+from gateway.traffic import shifts
+from gateway.traffic.last_good import LastGood
+from gateway.traffic.plan_floor import Applied
+from gateway.traffic.plans import Models
 from registry_client.folder import FolderRegistry
 
 CLOCK = Clock(now_us=lambda: 1_000_000, mono_ns=lambda: 0, new_id=lambda: "salt")

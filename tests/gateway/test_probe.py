@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from contracts.errors import ModelRejected
-from gateway.probe import probe_in_child
-from gateway.sessions import load_session
+from gateway.models.probe import probe_in_child
+from gateway.models.sessions import load_session
 
 MEMORY = 512 * 2**20
 SECONDS = 60.0
@@ -117,7 +117,9 @@ def test_a_child_without_memory_for_its_threads_crashes_or_says_so(shelf, graphs
 
 
 def test_a_child_that_cannot_even_start_is_a_reason_with_its_last_words(shelf, graphs, monkeypatch):
-    monkeypatch.setattr("gateway.probe._environment", lambda: {"PYTHONPATH": "/nowhere", "PYTHONHOME": "/nowhere"})
+    monkeypatch.setattr(
+        "gateway.models.probe._environment", lambda: {"PYTHONPATH": "/nowhere", "PYTHONHOME": "/nowhere"}
+    )
     message = rejection(shelf.put(graphs.mlp()))
 
     assert message.startswith("the process that tried it ended with code 1 and no report: ")
@@ -138,7 +140,7 @@ def child_of(fetched) -> int | None:
             words = arguments.read_bytes().split(b"\0")
         except OSError:  # it ended meanwhile
             continue
-        if b"gateway.probe_child" in words and str(fetched.path).encode() in words[-2]:
+        if b"gateway.models.probe_child" in words and str(fetched.path).encode() in words[-2]:
             return int(arguments.parent.name)
     return None
 

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from contracts.errors import InvalidInput
 from contracts.plan import BUCKETS
-from gateway.ranges import RANGES_MAX, gaps, give_back, resized, take, width
-from gateway.shares import buckets_of, checked_share, parse_share, share_text
+from gateway.traffic.ranges import RANGES_MAX, gaps, give_back, resized, take, width
+from gateway.traffic.shares import buckets_of, checked_share, parse_share, share_text
 
 HALF = BUCKETS // 2
 

@@ -9,8 +9,8 @@ from xxhash import xxh3_64_intdigest
 
 from contracts.errors import NotFound
 from contracts.plan import BUCKETS, Challenger, Plan, VersionRef
-from gateway import shifts
-from gateway.routing import named_variant, points_of, route, route_to, shadow_routes, stand_in, unit_hash
+from gateway.traffic import shifts
+from gateway.traffic.routing import named_variant, points_of, route, route_to, shadow_routes, stand_in, unit_hash
 
 UNITS = [f"N{number:05d}" for number in range(20_000)]
 refs = {version: VersionRef(version=version, digest=version * 64) for version in "123456"}

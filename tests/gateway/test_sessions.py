@@ -11,7 +11,7 @@ import pytest
 from contracts.datatypes import NUMPY_OF
 from contracts.errors import DeadlineExceeded, ModelFailed, ModelRejected
 from contracts.signature import TensorSpec
-from gateway.sessions import Stop, load, load_session, reason_of
+from gateway.models.sessions import Stop, load, load_session, reason_of
 
 
 def opened(fetched, **options):

@@ -8,8 +8,8 @@ import pytest
 
 from contracts.errors import ModelRejected
 from contracts.signature import Signature, TensorSpec
-from gateway.input_example import read_example, zeros
-from gateway.sessions import load_session
+from gateway.models.input_example import read_example, zeros
+from gateway.models.sessions import load_session
 
 SIGNATURE = Signature(
     inputs=(

@@ -6,7 +6,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from contracts.errors import ModelRejected
-from gateway.sessions import load_session
+from gateway.models.sessions import load_session
 
 
 def rejection(fetched) -> str:

@@ -5,7 +5,7 @@ from msgspec.structs import replace
 
 from contracts.errors import InvalidInput, NotFound
 from contracts.plan import BUCKETS, CHALLENGERS_MAX, Challenger, VersionRef
-from gateway import shifts
+from gateway.traffic import shifts
 
 
 def ref(version):

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from contracts.errors import InvalidInput, NotFound
 from contracts.plan import BUCKETS, CHAMPION, Plan, VersionRef
 from contracts.wire import decode, encode
-from gateway import shifts
-from gateway.shares import buckets_of
+from gateway.traffic import shifts
+from gateway.traffic.shares import buckets_of
 
 VERSIONS = ("1", "2", "3", "4")
 

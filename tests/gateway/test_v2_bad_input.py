@@ -9,7 +9,7 @@ import json
 import pytest
 
 from contracts.errors import InvalidInput
-from gateway.inputs import check_rows
+from gateway.models.inputs import check_rows
 from gateway.protocol.v2 import decode_infer
 
 GOOD = b'{"inputs":[{"name":"x","shape":[1],"datatype":"FP32","data":[1]}]}'

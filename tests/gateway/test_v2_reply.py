@@ -7,7 +7,7 @@ import numpy as np
 from contracts.errors import ModelFailed
 from contracts.prediction import Output
 from contracts.signature import Signature, TensorSpec
-from gateway.outputs import split_outputs
+from gateway.models.outputs import split_outputs
 from gateway.protocol.metadata import model_metadata, model_ready, server_metadata
 from gateway.protocol.v2 import encode_infer
 

@@ -7,11 +7,11 @@ import pytest
 from scipy.stats import kstest
 
 from contracts.task import Task
-from monitor.calibration import bins_of, calibration, ece_of
-from monitor.counting import count_labelled
-from monitor.layout import layout_of
-from monitor.policy import MonitorPolicy
-from monitor.statistics import Baseline
+from monitor.counts.counting import count_labelled
+from monitor.counts.layout import layout_of
+from monitor.measures.calibration import bins_of, calibration, ece_of
+from monitor.measures.policy import MonitorPolicy
+from monitor.measures.statistics import Baseline
 
 LAYOUT = layout_of(None, Task(kind="binary", output="p"))
 

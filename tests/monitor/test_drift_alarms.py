@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from monitor.drift import Column, compare, drift, largest_significant
-from monitor.policy import Gate, MonitorPolicy
-from monitor.reference_bins import bins_of
+from monitor.measures.drift import Column, compare, drift, largest_significant
+from monitor.measures.policy import Gate, MonitorPolicy
+from monitor.references.reference_bins import bins_of
 
 FEATURES = 30
 REFERENCE_ROWS = 50_000
@@ -33,7 +33,7 @@ def bins():
 
 @pytest.fixture(scope="module")
 def column(bins):
-    from monitor.binning import cells_of_column
+    from monitor.counts.binning import cells_of_column
 
     def make(feature, values):
         of = bins[feature]

@@ -5,9 +5,9 @@ import pytest
 from scipy.stats import ks_2samp, wasserstein_distance
 
 from contracts.reference import FINE_BINS
-from monitor.binning import numeric_cells
-from monitor.ecdf import ascending, detectable_ks, kolmogorov_smirnov, single_valued, wasserstein
-from monitor.reference_bins import numeric_bins
+from monitor.counts.binning import numeric_cells
+from monitor.measures.ecdf import ascending, detectable_ks, kolmogorov_smirnov, single_valued, wasserstein
+from monitor.references.reference_bins import numeric_bins
 
 TINY = 1e-9
 

@@ -7,8 +7,8 @@ import pytest
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import chi2, chi2_contingency, entropy
 
-from monitor.distances import chi_square, detectable_psi, distances, smoothed
-from monitor.drift import largest_significant
+from monitor.measures.distances import chi_square, detectable_psi, distances, smoothed
+from monitor.measures.drift import largest_significant
 
 
 def histograms(random):

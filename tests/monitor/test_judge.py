@@ -6,8 +6,8 @@ from contracts.errors import InvalidSettings
 from contracts.statistic import Statistic
 from contracts.verdict import Verdict
 from contracts.wire import decode, encode
-from monitor.judge import EVIDENCE_MAX, Guard, Guards, Subject, judge, outcome_of, overall
-from monitor.statistics import Key
+from monitor.measures.judge import EVIDENCE_MAX, Guard, Guards, Subject, judge, outcome_of, overall
+from monitor.measures.statistics import Key
 
 SUBJECT = Subject(Key("m", "2", "canary", "", 1, 2), "d" * 64, 7, 99)
 

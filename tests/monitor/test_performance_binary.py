@@ -14,14 +14,14 @@ from sklearn.metrics import (
 )
 
 from contracts.task import Task
-from monitor.binning import just_under
-from monitor.counting import count_labelled
-from monitor.layout import default_prediction_bins, layout_of
-from monitor.performance import binary
-from monitor.policy import MonitorPolicy
-from monitor.ranking import auc, auc_interval
-from monitor.reference_building import Sample, build_reference
-from monitor.statistics import Baseline
+from monitor.counts.binning import just_under
+from monitor.counts.counting import count_labelled
+from monitor.counts.layout import default_prediction_bins, layout_of
+from monitor.measures.performance import binary
+from monitor.measures.policy import MonitorPolicy
+from monitor.measures.ranking import auc, auc_interval
+from monitor.measures.statistics import Baseline
+from monitor.references.reference_building import Sample, build_reference
 
 TASK = Task(kind="binary", output="p", threshold=0.3)
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from contracts.task import Task
-from monitor.counting import count_labelled
-from monitor.generation import Definition, generation_of
-from monitor.reference_building import Sample, build_reference
-from monitor.scoring import score
+from monitor.counts.counting import count_labelled
+from monitor.counts.generation import Definition, generation_of
+from monitor.counts.scoring import score
+from monitor.references.reference_building import Sample, build_reference
 
 TASKS = {
     "binary": Task(kind="binary", output="p", threshold=0.3),

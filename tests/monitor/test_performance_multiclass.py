@@ -11,12 +11,12 @@ from sklearn.metrics import (
 )
 
 from contracts.task import Task
-from monitor.calibration import calibration
-from monitor.counting import count_labelled
-from monitor.layout import layout_of
-from monitor.multiclass import multiclass
-from monitor.policy import MonitorPolicy
-from monitor.statistics import Baseline
+from monitor.counts.counting import count_labelled
+from monitor.counts.layout import layout_of
+from monitor.measures.calibration import calibration
+from monitor.measures.multiclass import multiclass
+from monitor.measures.policy import MonitorPolicy
+from monitor.measures.statistics import Baseline
 
 TASK = Task(kind="multiclass", output="p", classes=("setosa", 7, True))
 LAYOUT = layout_of(None, TASK)

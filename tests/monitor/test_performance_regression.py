@@ -8,12 +8,12 @@ from scipy.stats import gennorm
 from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
 
 from contracts.task import Task
-from monitor.counting import count_labelled
-from monitor.intervals import kurtosis_of
-from monitor.layout import ERROR_CLIP, layout_of
-from monitor.policy import MonitorPolicy
-from monitor.regression import regression
-from monitor.statistics import Baseline
+from monitor.counts.counting import count_labelled
+from monitor.counts.layout import ERROR_CLIP, layout_of
+from monitor.measures.intervals import kurtosis_of
+from monitor.measures.policy import MonitorPolicy
+from monitor.measures.regression import regression
+from monitor.measures.statistics import Baseline
 
 TASK = Task(kind="regression", output="y")
 

@@ -5,13 +5,13 @@ import pytest
 from scipy.stats import binomtest, fisher_exact
 
 from contracts.task import Task
-from monitor.binning import cells_of_column
-from monitor.drift import Column, drift
-from monitor.intervals import f1_of, proportion
-from monitor.layout import STATUSES, layout_of
-from monitor.policy import MonitorPolicy
-from monitor.quality import label_coverage, rates, service
-from monitor.reference_bins import bins_of
+from monitor.counts.binning import cells_of_column
+from monitor.counts.layout import STATUSES, layout_of
+from monitor.measures.drift import Column, drift
+from monitor.measures.intervals import f1_of, proportion
+from monitor.measures.policy import MonitorPolicy
+from monitor.measures.quality import label_coverage, rates, service
+from monitor.references.reference_bins import bins_of
 
 
 def measured(training, traffic):

@@ -10,10 +10,10 @@ from hypothesis.extra.numpy import arrays
 
 from contracts.reference import CATEGORIES_MAX, DISPLAY_BINS, FINE_BINS, CategoricalBins, NumericBins
 from contracts.wire import decode, encode
-from monitor.binning import category_of, cells_of_column, just_under
-from monitor.drift import display_counts
-from monitor.layout import cells_of
-from monitor.reference_bins import TAIL_MAX, bins_of, numeric_bins
+from monitor.counts.binning import category_of, cells_of_column, just_under
+from monitor.counts.layout import cells_of
+from monitor.measures.drift import display_counts
+from monitor.references.reference_bins import TAIL_MAX, bins_of, numeric_bins
 
 
 def test_edges_are_quantiles_and_cumulative_counts_are_the_distribution_function():

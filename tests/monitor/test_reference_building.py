@@ -11,9 +11,9 @@ from contracts.errors import InvalidInput, ModelRejected
 from contracts.reference import SCORE_BINS, CategoricalBins, NumericBins, Reference
 from contracts.task import Slice, Task
 from contracts.wire import decode, encode
-from monitor.binning import just_under
-from monitor.layout import default_prediction_bins, layout_of
-from monitor.reference_building import Sample, build_reference, frequent_slices, predicted_classes, sealed
+from monitor.counts.binning import just_under
+from monitor.counts.layout import default_prediction_bins, layout_of
+from monitor.references.reference_building import Sample, build_reference, frequent_slices, predicted_classes, sealed
 from registry_client.documents import decode_reference
 
 BINARY = Task(kind="binary", output="p", threshold=0.4)

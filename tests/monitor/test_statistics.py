@@ -9,12 +9,12 @@ import pytest
 from contracts.statistic import Statistic
 from contracts.task import Slice, Task
 from contracts.wire import decode, encode
-from monitor.binning import cells_of_column
-from monitor.counting import count_labelled
-from monitor.layout import layout_of
-from monitor.policy import MonitorPolicy
-from monitor.reference_building import Sample, build_reference
-from monitor.statistics import Key, statistics
+from monitor.counts.binning import cells_of_column
+from monitor.counts.counting import count_labelled
+from monitor.counts.layout import layout_of
+from monitor.measures.policy import MonitorPolicy
+from monitor.measures.statistics import Key, statistics
+from monitor.references.reference_building import Sample, build_reference
 
 KEY = Key("flight-delay", "2", "champion", "all", 1_364_774_400_000_000, 1_364_774_700_000_000)
 DRIFT = {

@@ -10,7 +10,7 @@ from contracts.errors import InvalidSettings
 from contracts.settings import KafkaOptions
 from pointsman.kafka_log import spell, with_options
 from pointsman.log import log_app
-from prediction_log.segment import Kind
+from prediction_log.spool.segment import Kind
 from tests.prediction_log.kafka_messages import LOG, Host, prediction, small
 
 

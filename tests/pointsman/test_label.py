@@ -17,8 +17,8 @@ from contracts.settings import Settings
 from gateway.worker import serve_worker
 from pointsman.label import BATCH_LABELS, KEPT_MAX, WAITS_SECONDS, Answer, Outcome, Refusal, send
 from pointsman.main import app
-from prediction_log.reader import SpoolReader
-from prediction_log.segment import Kind
+from prediction_log.spool.reader import SpoolReader
+from prediction_log.spool.segment import Kind
 
 PATIENCE_SECONDS = 30
 

@@ -8,9 +8,9 @@ import pytest
 from typer.testing import CliRunner
 
 from pointsman.log import log_app
-from prediction_log.segment import Kind
-from prediction_log.spool import log_directories, segment_path
-from prediction_log.writer import open_writer
+from prediction_log.spool.places import log_directories, segment_path
+from prediction_log.spool.segment import Kind
+from prediction_log.spool.writer import open_writer
 
 RECORDS = [
     (Kind.PREDICTION, {"prediction_id": "p1", "model": "flight-delay", "variant": "champion"}),
@@ -139,7 +139,7 @@ def test_verify_prints_the_certificate_as_json(damaged):
 def test_verify_holds_the_log_against_what_the_monitor_counted(state_dir, monkeypatch, counted, exit_code, words):
     (log,) = log_directories(state_dir / "spool")
     asked = []
-    monkeypatch.setattr("monitor.state.counted", lambda path: asked.append(path) or {log.log_id: counted})
+    monkeypatch.setattr("monitor.counts.state.counted", lambda path: asked.append(path) or {log.log_id: counted})
     Path(state_dir / "monitor.sqlite").touch()
 
     result = run("verify", "--state-dir", str(state_dir))

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from contracts.errors import InvalidInput, NotFound, PointsmanError
 from contracts.reference import CategoricalBins, NumericBins
-from monitor.binning import cells_of_column
+from monitor.counts.binning import cells_of_column
 from pointsman.reference import reference_app
 from registry_client.folder import FolderRegistry
 

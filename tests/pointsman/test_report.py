@@ -15,8 +15,8 @@ from contracts.settings import Settings
 from contracts.wire import encode
 from monitor.main import serve_monitor
 from pointsman.main import app
-from prediction_log.segment import Kind
-from prediction_log.writer import open_writer
+from prediction_log.spool.segment import Kind
+from prediction_log.spool.writer import open_writer
 
 PATIENCE_SECONDS = 30
 APRIL_US = 1_364_774_400_000_000

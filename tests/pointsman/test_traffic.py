@@ -18,14 +18,14 @@ from contracts.errors import ModelRejected
 from contracts.plan import VersionRef
 from contracts.standing import MonitorStanding
 from contracts.wire import encode
-from gateway.admin import AdminParts, admin_app
+from gateway.admin.app import AdminParts, admin_app
+from gateway.admin.plan_control import PlanControl
+from gateway.admin.version_check import VersionCheck
 from gateway.clock import system_clock
-from gateway.fleet import HostFleet, applied_of
-from gateway.last_good import LastGood
-from gateway.plan_control import PlanControl
+from gateway.fleet.seam import HostFleet, applied_of
+from gateway.fleet.worker_status import WorkerStatus, write_status
 from gateway.plan_store.sqlite import SqlitePlanStore
-from gateway.version_check import VersionCheck
-from gateway.worker_status import WorkerStatus, write_status
+from gateway.traffic.last_good import LastGood
 from pointsman.main import main
 from registry_client.folder import FolderRegistry
 

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 
-from prediction_log.disk import boot_of_this_machine
 from prediction_log.finding import Finding
+from prediction_log.kafka.topics import topics_of
 from prediction_log.position import Entry, Position
-from prediction_log.segment import (
+from prediction_log.spool.disk import boot_of_this_machine
+from prediction_log.spool.segment import (
     DATA_START,
     Header,
     Kind,
@@ -26,9 +27,8 @@ from prediction_log.segment import (
     root_of,
     seed_of,
 )
-from prediction_log.tail import LogTail
-from prediction_log.topics import topics_of
-from prediction_log.writer import open_writer
+from prediction_log.spool.tail import LogTail
+from prediction_log.spool.writer import open_writer
 
 LOG_ID = bytes(range(16))
 SYNCS = {os.fsync, os.fdatasync}

@@ -19,14 +19,14 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from contracts.settings import KafkaOptions, Settings, encode_settings
-from prediction_log.cursor import cursor_of
-from prediction_log.forwarding import serve_forwarder
-from prediction_log.message import Control, read_message
+from prediction_log.forward.cursor import cursor_of
+from prediction_log.forward.forwarding import serve_forwarder
+from prediction_log.kafka.message import Control, read_message
+from prediction_log.kafka.topics import topics_of
 from prediction_log.position import Entry
-from prediction_log.segment import Kind
-from prediction_log.spool import log_directories
-from prediction_log.topics import topics_of
-from prediction_log.writer import open_writer
+from prediction_log.spool.places import log_directories
+from prediction_log.spool.segment import Kind
+from prediction_log.spool.writer import open_writer
 
 PARTITIONS = 4
 WAIT_SECONDS = 60.0
@@ -34,7 +34,7 @@ _PROCESS = """
 import asyncio, os, signal, sys
 from contracts.settings import decode_settings
 from prediction_log import {module}
-from prediction_log.forwarding import serve_forwarder
+from prediction_log.forward.forwarding import serve_forwarder
 {patch}
 async def main():
     stop = asyncio.Event()

@@ -12,10 +12,10 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
 from contracts.settings import KafkaOptions
-from prediction_log.message import Place, control_headers, headers_of, key_of
-from prediction_log.partitioning import partitions_of
-from prediction_log.segment import Kind
-from prediction_log.topics import ensure_topics, topics_of
+from prediction_log.kafka.message import Place, control_headers, headers_of, key_of
+from prediction_log.kafka.partitioning import partitions_of
+from prediction_log.kafka.topics import ensure_topics, topics_of
+from prediction_log.spool.segment import Kind
 
 LOG = "ab" * 16
 OTHER_LOG = "cd" * 16

@@ -4,7 +4,7 @@ from aiokafka.cluster import ClusterMetadata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prediction_log.assignment import LawAssignor, Wishes, share_out
+from prediction_log.kafka.assignment import LawAssignor, Wishes, share_out
 
 PARTITIONS = st.integers(0, 40)
 LISTS = st.lists(st.integers(-3, 60), max_size=50)

@@ -2,12 +2,12 @@
 
 import asyncio
 
-from prediction_log.backlog import BEHIND_BYTES, LogBacklog, Throttle, backlog_of
-from prediction_log.cursor import Cursor
-from prediction_log.disk import boot_of_this_machine, direct
-from prediction_log.feed import Feed, World
-from prediction_log.pace import BYTES_MAX, BYTES_MIN, BYTES_START, Pace
-from prediction_log.spool import log_directories, segment_path
+from prediction_log.forward.backlog import BEHIND_BYTES, LogBacklog, Throttle, backlog_of
+from prediction_log.forward.cursor import Cursor
+from prediction_log.forward.feed import Feed, World
+from prediction_log.forward.pace import BYTES_MAX, BYTES_MIN, BYTES_START, Pace
+from prediction_log.spool.disk import boot_of_this_machine, direct
+from prediction_log.spool.places import log_directories, segment_path
 from tests.prediction_log.kafka_kit import Journal
 
 BOOT = boot_of_this_machine()

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prediction_log.coverage import cover, is_covered, missing
+from prediction_log.certificate.seq_set import CHUNK_SEQS, SeqSet
 from prediction_log.intervals import difference, union
-from prediction_log.seq_set import CHUNK_SEQS, SeqSet
+from prediction_log.kafka.coverage import cover, is_covered, missing
 
 SEQS = st.lists(st.integers(1, 300), unique=True, max_size=60).map(sorted)
 """The seqs of a log that lie in one partition."""

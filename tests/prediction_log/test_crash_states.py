@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import pytest
 
-from prediction_log.reader import SpoolReader
-from prediction_log.segment import Kind
+from prediction_log.spool.reader import SpoolReader
+from prediction_log.spool.segment import Kind
 
 pytestmark = pytest.mark.anyio
 

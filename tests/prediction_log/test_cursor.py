@@ -4,9 +4,9 @@ import errno
 
 import pytest
 
-from prediction_log.cursor import CURSOR_NAME, SLOT_BYTES, Cursor, CursorFile, CursorState, cursor_of
-from prediction_log.disk import direct
+from prediction_log.forward.cursor import CURSOR_NAME, SLOT_BYTES, Cursor, CursorFile, CursorState, cursor_of
 from prediction_log.position import Position
+from prediction_log.spool.disk import direct
 
 LOG_ID = "0f" * 16
 

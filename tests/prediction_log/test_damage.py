@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from prediction_log.finding import FindingKind
-from prediction_log.recovery import frames_in
-from prediction_log.segment import DATA_START, HEADER_BYTES, Kind
+from prediction_log.spool.recovery import frames_in
+from prediction_log.spool.segment import DATA_START, HEADER_BYTES, Kind
 
 OTHER_BOOT = 4711
 WITNESSES = range(HEADER_BYTES, DATA_START)
@@ -205,7 +205,7 @@ def test_damage_never_keeps_a_reader_from_going_on_record_by_record(small_log, t
     start = next(start for start, _, seq, _ in frames_of(log) if seq == 3)
     (tmp_path / "00000001.seg").write_bytes(log.bytes[: start + 9] + b"\xff" + log.bytes[start + 10 :])
     from prediction_log.position import Position
-    from prediction_log.tail import LogTail
+    from prediction_log.spool.tail import LogTail
 
     position, read, findings = Position(), [], []
     while not position.ended:

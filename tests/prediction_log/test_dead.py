@@ -4,10 +4,10 @@ import errno
 
 import pytest
 
-from prediction_log.dead import keep_dead
-from prediction_log.disk import direct
+from prediction_log.forward.dead import keep_dead
 from prediction_log.position import Entry
-from prediction_log.segment import Kind
+from prediction_log.spool.disk import direct
+from prediction_log.spool.segment import Kind
 
 ENTRY = Entry("ab" * 16, 17, Kind.PREDICTION, b"\x00 anything at all \xff" * 100, 1)
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from prediction_log.disk import data_end, direct, filesystem_of
-from prediction_log.home import move_in
+from prediction_log.spool.disk import data_end, direct, filesystem_of
+from prediction_log.spool.home import move_in
 
 MOUNTS = """\
 /dev/root / ext4 rw 0 0
@@ -34,7 +34,7 @@ def test_the_file_system_of_a_path_is_that_of_its_nearest_mount(tmp_path, path, 
 
 
 def test_a_spool_on_a_file_system_that_forgets_is_used_with_a_warning(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr("prediction_log.home.filesystem_of", lambda _: "tmpfs")
+    monkeypatch.setattr("prediction_log.spool.home.filesystem_of", lambda _: "tmpfs")
     import os
 
     home = move_in(direct, tmp_path, "worker-0", bytes(16))

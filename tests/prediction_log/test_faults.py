@@ -9,10 +9,10 @@ import threading
 import pytest
 
 from contracts.errors import LogUnavailable
+from prediction_log.certificate.spool import verify
 from prediction_log.finding import HARMLESS, FindingKind
-from prediction_log.reader import SpoolReader
-from prediction_log.segment import Kind
-from prediction_log.verify import verify
+from prediction_log.spool.reader import SpoolReader
+from prediction_log.spool.segment import Kind
 
 pytestmark = pytest.mark.anyio
 

@@ -7,13 +7,13 @@ import os
 import pytest
 
 from contracts.errors import InvalidSettings
-from prediction_log.cursor import cursor_of
-from prediction_log.forward_status import read_status
-from prediction_log.message import key_of
-from prediction_log.partitioning import partitions_of
-from prediction_log.segment import Kind
-from prediction_log.spool import log_directories
-from prediction_log.topics import topics_of
+from prediction_log.forward.cursor import cursor_of
+from prediction_log.forward.status import read_status
+from prediction_log.kafka.message import key_of
+from prediction_log.kafka.partitioning import partitions_of
+from prediction_log.kafka.topics import topics_of
+from prediction_log.spool.places import log_directories
+from prediction_log.spool.segment import Kind
 from tests.prediction_log.kafka_kit import (
     PARTITIONS,
     Journal,
@@ -323,7 +323,7 @@ async def test_a_cursor_beyond_the_data_is_clamped_and_counted(kafka, tmp_path, 
 
 
 async def test_a_manifest_tells_how_far_each_log_is(kafka, tmp_path, journal, monkeypatch):
-    monkeypatch.setattr("prediction_log.forwarding.MANIFEST_SECONDS", 0.5)
+    monkeypatch.setattr("prediction_log.forward.forwarding.MANIFEST_SECONDS", 0.5)
     prefix = kafka.prefix()
     writer = await journal.open()
     await journal.append(writer, range(100))

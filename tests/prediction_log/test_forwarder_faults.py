@@ -8,9 +8,9 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import OutOfOrderSequenceNumber, TopicAuthorizationFailedError, UnknownError
 
-from prediction_log.forward_status import read_status
-from prediction_log.kafka_producer import open_producer
-from prediction_log.spool import log_directories
+from prediction_log.forward.status import read_status
+from prediction_log.kafka.producer import open_producer
+from prediction_log.spool.places import log_directories
 from tests.prediction_log.kafka_kit import (
     Journal,
     acked,
@@ -29,7 +29,8 @@ pytestmark = pytest.mark.anyio
 SWEEP = "from prediction_log import forwarding; forwarding.SWEEP_SECONDS = forwarding.WATCH_SECONDS = 0.05"
 DIE_AT = """
 import os, signal
-from prediction_log import disk, forwarding
+from prediction_log.spool import disk
+from prediction_log.forward import forwarding
 forwarding.SWEEP_SECONDS = forwarding.WATCH_SECONDS = 0.05
 left = {number}
 def dying(operation, *args, **kwargs):
@@ -143,7 +144,7 @@ async def test_a_slow_and_narrow_network_gets_everything_in_the_end(
     cluster = own_kafka(1)
     (broker,) = cluster.brokers
     proxy = make_proxy(broker.behind_port, broker.through_port)
-    monkeypatch.setattr("prediction_log.forwarder.STALL_SECONDS", 4.0)
+    monkeypatch.setattr("prediction_log.forward.forwarder.STALL_SECONDS", 4.0)
     settings = settings_for(tmp_path, broker.through, "p", compression="none")
     await journal.write(3000, size=1000, segment_bytes=2**20)
     with proxy.being(latency_s=0.1, bytes_per_second=50_000):
@@ -163,7 +164,7 @@ async def test_a_network_that_swallows_is_noticed_and_everything_sent_again(
     cluster = own_kafka(1)
     (broker,) = cluster.brokers
     proxy = make_proxy(broker.behind_port, broker.through_port)
-    monkeypatch.setattr("prediction_log.forwarder.STALL_SECONDS", 1.0)
+    monkeypatch.setattr("prediction_log.forward.forwarder.STALL_SECONDS", 1.0)
     settings = settings_for(tmp_path, broker.through, "p")
     writer = await journal.open()
     await journal.append(writer, range(100))
@@ -235,7 +236,7 @@ async def test_what_is_not_the_record_s_fault_never_costs_a_record(kafka, tmp_pa
             return refused
         return await sent(self, batch, topic, partition=partition)
 
-    monkeypatch.setattr("prediction_log.forwarding.open_producer", counted)
+    monkeypatch.setattr("prediction_log.forward.forwarding.open_producer", counted)
     monkeypatch.setattr(AIOKafkaProducer, "send_batch", refusing)
     prefix = kafka.prefix()
     await journal.write(500)

@@ -8,7 +8,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from contracts.errors import Unavailable
-from prediction_log.kafka_consumer import demand_alive, let_go
+from prediction_log.kafka.consumer import demand_alive, let_go
 
 pytestmark = pytest.mark.anyio
 GROUP = {"session_timeout_ms": 6000, "heartbeat_interval_ms": 200, "enable_auto_commit": False}

@@ -8,8 +8,8 @@ import pytest
 
 from contracts.errors import Unavailable
 from contracts.settings import KafkaOptions
-from prediction_log.kafka_producer import let_go, open_producer
-from prediction_log.topics import ensure_topics, topics_of
+from prediction_log.kafka.producer import let_go, open_producer
+from prediction_log.kafka.topics import ensure_topics, topics_of
 from tests.services.ports import free_ports
 
 pytestmark = pytest.mark.anyio

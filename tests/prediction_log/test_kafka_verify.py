@@ -9,17 +9,17 @@ from aiokafka.admin.records_to_delete import RecordsToDelete
 from aiokafka.structs import TopicPartition
 
 from contracts.errors import Unavailable
-from prediction_log.cursor import Cursor, CursorFile
-from prediction_log.disk import boot_of_this_machine
+from prediction_log.certificate.kafka_counted import Hole, Published
+from prediction_log.certificate.kafka_verify import verify_kafka
 from prediction_log.finding import FindingKind
-from prediction_log.kafka_counted import Hole, Published
-from prediction_log.kafka_verify import verify_kafka
-from prediction_log.message import headers_of
-from prediction_log.partitioning import partitions_of
+from prediction_log.forward.cursor import Cursor, CursorFile
+from prediction_log.kafka.message import headers_of
+from prediction_log.kafka.partitioning import partitions_of
 from prediction_log.position import Position
-from prediction_log.segment import Kind
-from prediction_log.spool import log_directories
-from prediction_log.tail import LogTail
+from prediction_log.spool.disk import boot_of_this_machine
+from prediction_log.spool.places import log_directories
+from prediction_log.spool.segment import Kind
+from prediction_log.spool.tail import LogTail
 from tests.prediction_log.kafka_messages import (
     LOG,
     OTHER_LOG,

@@ -6,10 +6,10 @@ from contextlib import asynccontextmanager
 import pytest
 
 from contracts.settings import Settings
-from prediction_log.forwarding import serve_forwarder
-from prediction_log.kafka_verify import verify_kafka
-from prediction_log.segment import Kind
-from prediction_log.spool import log_directories, segment_numbers, segment_path
+from prediction_log.certificate.kafka_verify import verify_kafka
+from prediction_log.forward.forwarding import serve_forwarder
+from prediction_log.spool.places import log_directories, segment_numbers, segment_path
+from prediction_log.spool.segment import Kind
 from tests.prediction_log.kafka_messages import change, label, prediction, small
 
 pytestmark = pytest.mark.anyio
@@ -91,7 +91,7 @@ async def test_a_forwarder_that_dies_and_comes_again_leaves_duplicates_at_most(s
 
 
 async def test_topics_vouch_for_themselves_when_the_spool_is_gone(settings, open_log, until, monkeypatch):
-    monkeypatch.setattr("prediction_log.forwarding.SWEEP_SECONDS", 0.1)
+    monkeypatch.setattr("prediction_log.forward.forwarding.SWEEP_SECONDS", 0.1)
     writer = await write(open_log)
     await writer.aclose()
     async with forwarding(settings):

@@ -8,15 +8,15 @@ import sys
 
 import pytest
 
+from prediction_log.certificate.spool import verify
 from prediction_log.finding import FindingKind
-from prediction_log.reader import SpoolReader
-from prediction_log.verify import verify
+from prediction_log.spool.reader import SpoolReader
 
 WRITER = """
 import asyncio, os, sys
 from pathlib import Path
-from prediction_log.segment import Kind
-from prediction_log.writer import open_writer
+from prediction_log.spool.segment import Kind
+from prediction_log.spool.writer import open_writer
 
 async def client(writer, number):
     count = 0

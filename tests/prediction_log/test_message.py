@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.errors import InvalidRecord
-from prediction_log.message import (
+from prediction_log.kafka.message import (
     Control,
     External,
     Place,
@@ -16,7 +16,7 @@ from prediction_log.message import (
     read_message,
 )
 from prediction_log.position import Entry
-from prediction_log.segment import Kind
+from prediction_log.spool.segment import Kind
 
 LOG_ID = "ab" * 16
 PLACE = Place(LOG_ID, 3, 17, 12, 5)

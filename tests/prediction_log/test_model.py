@@ -10,12 +10,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from prediction_log.certificate.spool import verify
 from prediction_log.finding import FindingKind
-from prediction_log.reader import SpoolReader
-from prediction_log.segment import Kind, encode_batch, root_of, seed_of
-from prediction_log.spool import segment_numbers, segment_path
-from prediction_log.verify import verify
-from prediction_log.writer import open_writer
+from prediction_log.spool.places import segment_numbers, segment_path
+from prediction_log.spool.reader import SpoolReader
+from prediction_log.spool.segment import Kind, encode_batch, root_of, seed_of
+from prediction_log.spool.writer import open_writer
 
 KINDS = st.sampled_from([Kind.PREDICTION, Kind.LABEL, Kind.AUDIT])
 PAYLOADS = st.binary(max_size=700)

@@ -5,7 +5,7 @@ import random
 import pytest
 from aiokafka.partitioner import DefaultPartitioner, murmur2
 
-from prediction_log.partitioning import partitions_of
+from prediction_log.kafka.partitioning import partitions_of
 
 KNOWN = {b"21": -973932308, b"foobar": -790332482, b"a-little-bit-long-string": -985981536, b"abc": 479470107}
 """What Kafka's own test of its Java code expects (Utils.murmur2, signed)."""

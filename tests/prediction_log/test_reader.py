@@ -8,10 +8,10 @@ import pytest
 
 from contracts.errors import CorruptLog
 from prediction_log.finding import FindingKind
-from prediction_log.reader import Position, SpoolReader
-from prediction_log.segment import DATA_START, HEADER_BYTES, Kind
-from prediction_log.spool import log_directories, segment_path
-from prediction_log.window import WINDOW_BYTES
+from prediction_log.spool.places import log_directories, segment_path
+from prediction_log.spool.reader import Position, SpoolReader
+from prediction_log.spool.segment import DATA_START, HEADER_BYTES, Kind
+from prediction_log.spool.window import WINDOW_BYTES
 
 pytestmark = pytest.mark.anyio
 
@@ -203,7 +203,7 @@ async def test_a_last_segment_that_is_gone_leaves_a_doubt(open_log, die, tmp_pat
 
 
 async def test_an_unknown_format_is_refused_by_its_version_and_not_taken_for_damage(open_log, tmp_path):
-    from prediction_log.segment import crc32
+    from prediction_log.spool.segment import crc32
 
     writer = await open_log()
     await append(writer, b"{}")

@@ -5,16 +5,16 @@ import os
 
 import pytest
 
-from prediction_log.cursor import CURSOR_NAME, Cursor, cursor_of
-from prediction_log.disk import boot_of_this_machine, direct
-from prediction_log.feed import Feed, World
+from prediction_log.certificate.spool import verify
 from prediction_log.finding import FindingKind
-from prediction_log.listing import list_segments
+from prediction_log.forward.cursor import CURSOR_NAME, Cursor, cursor_of
+from prediction_log.forward.feed import Feed, World
+from prediction_log.forward.retention import left_behind, mark_acknowledged, remove_log, remove_segments
 from prediction_log.position import Position
-from prediction_log.reader import SpoolReader
-from prediction_log.retention import left_behind, mark_acknowledged, remove_log, remove_segments
-from prediction_log.spool import log_directories, segment_numbers
-from prediction_log.verify import verify
+from prediction_log.spool.disk import boot_of_this_machine, direct
+from prediction_log.spool.listing import list_segments
+from prediction_log.spool.places import log_directories, segment_numbers
+from prediction_log.spool.reader import SpoolReader
 from tests.prediction_log.kafka_kit import Journal, all_done, forwarding, receive, settings_for, until
 
 pytestmark = pytest.mark.anyio
@@ -216,7 +216,7 @@ def test_marks_follow_the_acknowledgement_and_not_the_writing(log):
 
 
 async def test_the_forwarder_removes_what_is_over_and_keeps_what_is_not(kafka, tmp_path, monkeypatch):
-    monkeypatch.setattr("prediction_log.forwarding.SWEEP_SECONDS", 0.1)
+    monkeypatch.setattr("prediction_log.forward.forwarding.SWEEP_SECONDS", 0.1)
     prefix = kafka.prefix()
     journal = Journal(tmp_path / "spool")
     await journal.write(600, slots=2, size=150, segment_bytes=SEGMENT)
@@ -237,7 +237,7 @@ async def test_the_forwarder_removes_what_is_over_and_keeps_what_is_not(kafka, t
 
 
 async def test_with_hours_to_keep_nothing_is_removed(kafka, tmp_path, monkeypatch):
-    monkeypatch.setattr("prediction_log.forwarding.SWEEP_SECONDS", 0.1)
+    monkeypatch.setattr("prediction_log.forward.forwarding.SWEEP_SECONDS", 0.1)
     journal = Journal(tmp_path / "spool")
     await journal.write(300, size=150, segment_bytes=SEGMENT)
     (log,) = log_directories(journal.spool)

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.errors import CorruptLog
-from prediction_log.scan import Batch, Seal, Stop, next_batch
-from prediction_log.segment import (
+from prediction_log.spool.scan import Batch, Seal, Stop, next_batch
+from prediction_log.spool.segment import (
     BATCH_RECORDS_MAX,
     COMMIT_BYTES,
     DATA_START,

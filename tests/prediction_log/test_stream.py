@@ -14,11 +14,11 @@ from contracts.errors import Unavailable
 from contracts.label import Label
 from contracts.wire import decode
 from prediction_log.finding import FindingKind
-from prediction_log.message import Place, headers_of
-from prediction_log.partitioning import partitions_of
-from prediction_log.segment import Kind
-from prediction_log.stream import KafkaStream
-from prediction_log.topics import topics_of
+from prediction_log.kafka.message import Place, headers_of
+from prediction_log.kafka.partitioning import partitions_of
+from prediction_log.kafka.stream import KafkaStream
+from prediction_log.kafka.topics import topics_of
+from prediction_log.spool.segment import Kind
 from tests.prediction_log.kafka_messages import LOG, OTHER_LOG, Host, label, prediction, prediction_id, small
 
 pytestmark = pytest.mark.anyio

@@ -9,7 +9,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from contracts.errors import InvalidSettings, Unavailable
 from contracts.settings import KafkaOptions
-from prediction_log.topics import ensure_topics, topics_of
+from prediction_log.kafka.topics import ensure_topics, topics_of
 from tests.services.ports import free_ports
 
 pytestmark = pytest.mark.anyio

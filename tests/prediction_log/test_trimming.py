@@ -2,9 +2,9 @@
 
 import pytest
 
-from prediction_log.reader import SpoolReader
-from prediction_log.segment import Kind
-from prediction_log.spool import log_directories, segment_numbers, segment_path
+from prediction_log.spool.places import log_directories, segment_numbers, segment_path
+from prediction_log.spool.reader import SpoolReader
+from prediction_log.spool.segment import Kind
 
 pytestmark = pytest.mark.anyio
 

@@ -5,10 +5,10 @@ import asyncio
 import msgspec
 import pytest
 
+from prediction_log.certificate.spool import Certificate, compare, verify
 from prediction_log.finding import FindingKind
-from prediction_log.segment import Kind
-from prediction_log.spool import log_directories, segment_path
-from prediction_log.verify import Certificate, compare, verify
+from prediction_log.spool.places import log_directories, segment_path
+from prediction_log.spool.segment import Kind
 
 pytestmark = pytest.mark.anyio
 
@@ -73,7 +73,7 @@ async def test_a_lost_record_is_named_and_spoils_the_certificate(written, tmp_pa
 
 async def test_a_batch_put_in_by_another_hand_breaks_the_chain(small_log, tmp_path):
     """Somebody who knows the log_id rewrites the second batch, checksums and all."""
-    from prediction_log.segment import encode_batch
+    from prediction_log.spool.segment import encode_batch
 
     log = small_log()
     forged = encode_batch(log.seed, 2, 2, 7, [(1, b'{"ccc":999}'), (1, b'{"d":4}')], bytes(32)).data

@@ -6,12 +6,12 @@ import os
 import pytest
 
 from contracts.errors import InvalidInput, LogUnavailable
+from prediction_log.certificate.spool import verify
 from prediction_log.finding import FindingKind
-from prediction_log.reader import SpoolReader
-from prediction_log.segment import BATCH_RECORDS_MAX, PAYLOAD_BYTES_MAX, Kind
-from prediction_log.spool import log_directories, segment_numbers, segment_path, writer_lives
-from prediction_log.verify import verify
-from prediction_log.writer import LATER_BYTES_MAX, PENDING_BYTES_MAX
+from prediction_log.spool.places import log_directories, segment_numbers, segment_path, writer_lives
+from prediction_log.spool.reader import SpoolReader
+from prediction_log.spool.segment import BATCH_RECORDS_MAX, PAYLOAD_BYTES_MAX, Kind
+from prediction_log.spool.writer import LATER_BYTES_MAX, PENDING_BYTES_MAX
 
 pytestmark = pytest.mark.anyio
 

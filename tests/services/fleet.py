@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from contracts.settings import Settings
-from monitor.consume import Tick
+from monitor.counts.consume import Tick
+from monitor.counts.spool_source import SpoolSource
 from monitor.main import embedded_consumer
-from monitor.queries import open_reader
-from monitor.spool_source import SpoolSource
-from prediction_log.reader import SpoolReader
+from monitor.pages.queries import open_reader
+from prediction_log.spool.reader import SpoolReader
 
 CAUGHT_UP_SECONDS = 90.0
 VERIFY_SECONDS = 150.0

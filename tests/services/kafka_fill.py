@@ -1,4 +1,4 @@
-"""Fills topics with records as forwarders do, many a second: by the law of `prediction_log.message`, from logs that are made up.
+"""Fills topics with records as forwarders do, many a second: by the law of `prediction_log.kafka.message`, from logs that are made up.
 
 Enters: records by log. Leaves: messages in Kafka, acknowledged. It can leave messages out, send them again, seal and report,
 so that a test says exactly what is in the topics. `python -m tests.services.kafka_fill ADDRESS PREFIX [RECORDS]` fills
@@ -16,11 +16,11 @@ import msgspec
 from aiokafka import AIOKafkaProducer
 
 from contracts.settings import KafkaOptions
-from prediction_log.kafka_client import client_options
-from prediction_log.message import Control, Place, control_headers, headers_of, key_of
-from prediction_log.partitioning import partitions_of
-from prediction_log.segment import Kind
-from prediction_log.topics import topics_of
+from prediction_log.kafka.client import client_options
+from prediction_log.kafka.message import Control, Place, control_headers, headers_of, key_of
+from prediction_log.kafka.partitioning import partitions_of
+from prediction_log.kafka.topics import topics_of
+from prediction_log.spool.segment import Kind
 
 BATCH_BYTES = 2**19
 IN_FLIGHT = 8

@@ -10,9 +10,9 @@ import pytest
 from contracts.plan import Change
 from contracts.settings import Settings
 from contracts.wire import decode
-from gateway.admin_main import serve_admin
-from prediction_log.reader import SpoolReader
-from prediction_log.segment import Kind
+from gateway.admin.main import serve_admin
+from prediction_log.spool.reader import SpoolReader
+from prediction_log.spool.segment import Kind
 
 pytestmark = pytest.mark.anyio
 

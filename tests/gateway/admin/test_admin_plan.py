@@ -9,7 +9,7 @@ from contracts.errors import StoreUnavailable
 from contracts.standing import MonitorStanding
 from contracts.verdict import Verdict
 from contracts.wire import encode
-from gateway.admin_requests import HISTORY_MAX
+from gateway.admin.requests import HISTORY_MAX
 from monitor.fleet_report import FileReport
 
 pytestmark = pytest.mark.anyio

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from contracts.errors import LogUnavailable
 from contracts.plan import Change, VersionRef
 from contracts.wire import decode, encode
-from gateway import shifts
+from gateway.traffic import shifts
 
 pytestmark = pytest.mark.anyio
 

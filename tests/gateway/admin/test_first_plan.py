@@ -5,9 +5,9 @@ import asyncio
 import pytest
 
 from contracts.errors import LogUnavailable, ModelRejected, NotFound
-from gateway import version_check
-from gateway.first_plan import start_plan
+from gateway.admin import version_check
 from gateway.plan_store.sqlite import SqlitePlanStore
+from gateway.traffic.first_plan import start_plan
 
 pytestmark = pytest.mark.anyio
 

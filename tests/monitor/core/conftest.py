@@ -18,15 +18,15 @@ from contracts.prediction import Assignment, Latency, Output, Prediction, split_
 from contracts.reference import CategoricalBins, Feature, NumericBins, Reference
 from contracts.task import Slice, Task
 from contracts.wire import encode
-from monitor.catalogue import Catalogue
-from monitor.consume import Consumer
-from monitor.join_store import STANDING, JoinStore, join_memory
-from monitor.layout import STATUSES, default_prediction_bins, layout_of
-from monitor.queries import open_reader
-from monitor.spool_source import SpoolCounter, SpoolSource
-from monitor.state import join_path, open_counts
-from prediction_log.reader import Entry, Position, SpoolReader
-from prediction_log.segment import Kind
+from monitor.counts.catalogue import Catalogue
+from monitor.counts.consume import Consumer
+from monitor.counts.join_store import STANDING, JoinStore, join_memory
+from monitor.counts.layout import STATUSES, default_prediction_bins, layout_of
+from monitor.counts.spool_source import SpoolCounter, SpoolSource
+from monitor.counts.state import join_path, open_counts
+from monitor.pages.queries import open_reader
+from prediction_log.spool.reader import Entry, Position, SpoolReader
+from prediction_log.spool.segment import Kind
 
 PANE_US = 300_000_000
 DAY_US = 86_400_000_000
@@ -333,7 +333,7 @@ def oracle_slices(reference, record, row):
 
 def oracle(entries, references):
     """{(summary key, cell): count} of a single pass over the distinct entries, in the order of their logs."""
-    from monitor.summary import SummaryKey
+    from monitor.counts.summary import SummaryKey
 
     distinct = {(e.log_id, e.seq): e for e in entries}
     labels = {}

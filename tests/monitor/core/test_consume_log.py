@@ -11,23 +11,23 @@ import msgspec
 import pytest
 
 from contracts.wire import encode
-from monitor.queries import open_reader
-from monitor.state import FILE_NAME, counted
+from monitor.counts.state import FILE_NAME, counted
+from monitor.pages.queries import open_reader
+from prediction_log.certificate.spool import verify
 from prediction_log.finding import FindingKind
-from prediction_log.reader import SpoolReader
-from prediction_log.segment import Kind
-from prediction_log.verify import verify
-from prediction_log.writer import open_writer
+from prediction_log.spool.reader import SpoolReader
+from prediction_log.spool.segment import Kind
+from prediction_log.spool.writer import open_writer
 
 CHILD = """
 import sys
 from pathlib import Path
 from contracts.reference import Reference
 from contracts.wire import decode
-from monitor.catalogue import Catalogue
-from monitor.consume import Consumer
-from monitor.spool_source import SpoolCounter, SpoolSource
-from prediction_log.reader import SpoolReader
+from monitor.counts.catalogue import Catalogue
+from monitor.counts.consume import Consumer
+from monitor.counts.spool_source import SpoolCounter, SpoolSource
+from prediction_log.spool.reader import SpoolReader
 
 state, spool = Path(sys.argv[1]), Path(sys.argv[2])
 reference = decode(Reference, Path(sys.argv[3]).read_bytes())

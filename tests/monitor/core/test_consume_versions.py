@@ -3,10 +3,10 @@
 import pytest
 
 from contracts.errors import InvalidRecord, RegistryUnavailable
-from monitor.catalogue import Catalogue
-from monitor.generation import decode_generation, definition_of, encode_definition, generation_of
-from monitor.queries import open_reader
-from monitor.state import FILE_NAME
+from monitor.counts.catalogue import Catalogue
+from monitor.counts.generation import decode_generation, definition_of, encode_definition, generation_of
+from monitor.counts.state import FILE_NAME
+from monitor.pages.queries import open_reader
 
 
 class Registry:

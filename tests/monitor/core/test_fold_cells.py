@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.reference import CategoricalBins, NumericBins
-from monitor.binning import cells_of_column
-from monitor.columns import bin_numeric, bin_values, column_of, parse_numbers
+from monitor.counts.binning import cells_of_column
+from monitor.counts.columns import bin_numeric, bin_values, column_of, parse_numbers
 
 EDGES = (-1.5, -0.0, 0.1, np.float32(0.1).item(), 2.5, 1e30)
 near = st.sampled_from(EDGES).flatmap(

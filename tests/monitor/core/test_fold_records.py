@@ -7,9 +7,9 @@ from contracts.metadata import ModelMetadata
 from contracts.reference import Feature
 from contracts.task import Slice, Task
 from contracts.wire import encode
-from monitor import record_type
-from monitor.layout import STATUSES
-from monitor.queries import open_reader
+from monitor.counts import record_type
+from monitor.counts.layout import STATUSES
+from monitor.pages.queries import open_reader
 
 
 @pytest.fixture

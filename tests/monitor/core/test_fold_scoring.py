@@ -1,13 +1,13 @@
-"""Rows scored one by one for their own panes add up to the counts that `monitor.counting` takes of them together."""
+"""Rows scored one by one for their own panes add up to the counts that `monitor.counts.counting` takes of them together."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.counting import count_labelled
-from monitor.generation import definition_of, generation_of
-from monitor.scoring import score
+from monitor.counts.counting import count_labelled
+from monitor.counts.generation import definition_of, generation_of
+from monitor.counts.scoring import score
 
 scores = st.floats(0, 1) | st.sampled_from([0.0, 1.0, 0.5, 1 / 60, np.nan, np.inf, -np.inf])
 

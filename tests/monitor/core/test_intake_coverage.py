@@ -5,9 +5,9 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.intake import covers, fresh
+from monitor.counts.intake import covers, fresh
 from prediction_log.position import Entry
-from prediction_log.segment import Kind
+from prediction_log.spool.segment import Kind
 
 
 def entry(seq, after=None, log_id="a"):

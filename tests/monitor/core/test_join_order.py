@@ -7,8 +7,8 @@ from unittest.mock import patch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor import summary_store
-from prediction_log.segment import Kind
+from monitor.counts import summary_store
+from prediction_log.spool.segment import Kind
 
 NUMBERS = [
     0.1,

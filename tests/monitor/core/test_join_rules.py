@@ -3,8 +3,8 @@
 import pytest
 
 from contracts.label import Label
-from monitor import ballot, join, join_keys
-from monitor.queries import open_reader
+from monitor.counts import ballot, join, join_keys
+from monitor.pages.queries import open_reader
 
 HOUR_US = 3_600_000_000
 

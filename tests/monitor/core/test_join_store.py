@@ -15,10 +15,10 @@ from unittest.mock import patch
 import pytest
 
 from contracts.errors import StoreUnavailable
-from monitor import consume, join_book, join_keys
-from monitor.join_store import STANDING, Edit, JoinStore, OutOfStep, join_memory
-from monitor.queries import open_reader
-from monitor.state import FILE_NAME, counted, join_path, open_state
+from monitor.counts import consume, join_book, join_keys
+from monitor.counts.join_store import STANDING, Edit, JoinStore, OutOfStep, join_memory
+from monitor.counts.state import FILE_NAME, counted, join_path, open_state
+from monitor.pages.queries import open_reader
 
 HORIZON_PASSED_DAYS = 5
 PATIENCE_SECONDS = 20
@@ -287,7 +287,7 @@ CHILD = """
 import sys
 import time
 from pathlib import Path
-from monitor.join_store import Edit, JoinStore, join_memory
+from monitor.counts.join_store import Edit, JoinStore, join_memory
 store = JoinStore(Path(sys.argv[1]), "one", 0)
 store.open(join_memory())
 for tick in range(1, 10**6):

@@ -7,10 +7,10 @@ from unittest.mock import patch
 import pytest
 
 from contracts.errors import RegistryUnavailable, StoreUnavailable
-from monitor import consume, join_keys, state, summary_store
-from monitor.catalogue import Catalogue
-from monitor.queries import open_reader
-from monitor.state import FILE_NAME, counted, open_state
+from monitor.counts import consume, join_keys, state, summary_store
+from monitor.counts.catalogue import Catalogue
+from monitor.counts.state import FILE_NAME, counted, open_state
+from monitor.pages.queries import open_reader
 
 HORIZON_PASSED_DAYS = 5
 

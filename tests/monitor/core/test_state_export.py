@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from contracts.errors import StoreUnavailable
-from monitor import summary_store
-from monitor.join_store import OutOfStep
-from monitor.panes import PANE_US, pane_of, pane_of_bucket
-from monitor.queries import open_reader
-from monitor.rejoin import Rejoin
-from monitor.state import FILE_NAME, Progress, open_state
-from monitor.state_export import Marker, exported, import_state, standing_of
+from monitor.counts import summary_store
+from monitor.counts.join_store import OutOfStep
+from monitor.counts.panes import PANE_US, pane_of, pane_of_bucket
+from monitor.counts.rejoin import Rejoin
+from monitor.counts.state import FILE_NAME, Progress, open_state
+from monitor.counts.state_export import Marker, exported, import_state, standing_of
+from monitor.pages.queries import open_reader
 
 NOTHING = Marker(
     lineage="", progress=Progress(), positions={}, seen={}, counters=[], findings=["{}"], groups=[], switches=[]
@@ -122,7 +122,7 @@ def test_an_export_is_of_one_moment(world, counting):
 
 
 def test_many_buckets_are_told_in_bounded_parts(world, counting, monkeypatch):
-    monkeypatch.setattr("monitor.state_export.PART_BUCKETS", 3)
+    monkeypatch.setattr("monitor.counts.state_export.PART_BUCKETS", 3)
     counting.predict(*range(8))
 
     with exported(counting.path) as export:

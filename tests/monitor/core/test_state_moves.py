@@ -7,12 +7,12 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor import consume, summary_store
-from monitor.queries import open_reader
-from monitor.rejoin import Rejoin
-from monitor.state import FILE_NAME, counted
-from monitor.state_export import Marker, Part, exported, import_state, standing_of
-from monitor.summary import merge, part
+from monitor.counts import consume, summary_store
+from monitor.counts.rejoin import Rejoin
+from monitor.counts.state import FILE_NAME, counted
+from monitor.counts.state_export import Marker, Part, exported, import_state, standing_of
+from monitor.counts.summary import merge, part
+from monitor.pages.queries import open_reader
 
 HOUR_US = 3_600_000_000
 

@@ -8,11 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.errors import InvalidInput, NotFound
-from monitor import queries, summary_store
-from monitor.panes import ALL, DAY_PANES, PANE_US, bucket_of, pane_of, series_of
-from monitor.queries import open_reader
-from monitor.state import FILE_NAME, Progress
-from monitor.summary import empty, sparse, subtract
+from monitor.counts import summary_store
+from monitor.counts.panes import ALL, DAY_PANES, PANE_US, bucket_of, pane_of, series_of
+from monitor.counts.state import FILE_NAME, Progress
+from monitor.counts.summary import empty, sparse, subtract
+from monitor.pages import queries
+from monitor.pages.queries import open_reader
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor import summary
-from monitor.panes import bucket_of, pane_of_bucket, series_of, series_of_bucket
-from monitor.summary import Marks, dense, empty, merge, part, sparse, subtract, update
+from monitor.counts import summary
+from monitor.counts.panes import bucket_of, pane_of_bucket, series_of, series_of_bucket
+from monitor.counts.summary import Marks, dense, empty, merge, part, sparse, subtract, update
 
 SIZE = 40
 rows = st.lists(

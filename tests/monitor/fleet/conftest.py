@@ -21,9 +21,9 @@ from contracts.errors import StoreUnavailable
 from contracts.prediction import Prediction
 from contracts.settings import KafkaOptions, Settings, encode_settings
 from contracts.wire import encode
+from prediction_log.kafka.topics import ensure_topics, topics_of
 from prediction_log.position import Entry
-from prediction_log.segment import Kind
-from prediction_log.topics import ensure_topics, topics_of
+from prediction_log.spool.segment import Kind
 from tests.monitor.core import conftest as counting
 from tests.services.kafka_fill import Filler
 from tests.services.ports import free_ports

@@ -6,15 +6,15 @@ The records, the slow oracle and the ways to read counts are those of the counti
 import json
 from collections import Counter
 
-from monitor.consume import Consumer, Reading
-from monitor.exchange import Message, name_of
-from monitor.publication import FILE_NAME, Publication, open_live
-from monitor.queries import open_reader
-from monitor.state import FILE_NAME as STATE_FILE_NAME
-from monitor.view_store import open_view
-from prediction_log.partitioning import partitions_of
+from monitor.counts.consume import Consumer, Reading
+from monitor.counts.state import FILE_NAME as STATE_FILE_NAME
+from monitor.fleet.exchange import Message, name_of
+from monitor.fleet.publication import FILE_NAME, Publication, open_live
+from monitor.fleet.view_store import open_view
+from monitor.pages.queries import open_reader
+from prediction_log.kafka.partitioning import partitions_of
 from prediction_log.position import Entry
-from prediction_log.segment import Kind
+from prediction_log.spool.segment import Kind
 from tests.monitor.core import conftest as world
 
 OWNER = "worker-a"

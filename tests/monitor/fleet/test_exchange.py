@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.errors import InvalidRecord
-from monitor.exchange import (
+from monitor.fleet.exchange import (
     CELLS_MAX,
     NAMES,
     PIECE_CHARS,

@@ -7,7 +7,7 @@ import signal
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
-from monitor.fleet import group_name
+from monitor.fleet.worker import group_name
 from tests.monitor.fleet.conftest import LOG_A, LOG_B, LOG_C
 
 

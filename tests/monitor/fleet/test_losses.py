@@ -8,9 +8,9 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from contracts.settings import Settings
-from monitor.losses import Claims
-from prediction_log.message import Control
-from prediction_log.partitioning import partitions_of
+from monitor.fleet.losses import Claims
+from prediction_log.kafka.message import Control
+from prediction_log.kafka.partitioning import partitions_of
 from tests.monitor.fleet.conftest import LOG_A, LOG_B, LOG_C
 
 
@@ -238,8 +238,8 @@ def test_a_stream_that_begins_under_our_eyes_is_asked_for_its_beginning():
 
 
 def test_what_a_real_forwarder_claims_is_never_a_loss_as_long_as_nothing_is_lost(fleet, history, tmp_path, monkeypatch):
-    from prediction_log import forwarding
-    from prediction_log.writer import open_writer
+    from prediction_log.forward import forwarding
+    from prediction_log.spool.writer import open_writer
 
     monkeypatch.setattr(forwarding, "MANIFEST_SECONDS", 0.5)
     worker = fleet.worker("worker")

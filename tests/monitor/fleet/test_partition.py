@@ -7,19 +7,19 @@ import pytest
 
 from contracts.errors import RegistryUnavailable, StoreUnavailable, Unavailable
 from contracts.wire import encode
-from monitor import partition
-from monitor.arrival import arrival_of
-from monitor.catalogue import Catalogue
-from monitor.consume import Consumer
-from monitor.partition import Partition, Parts
-from monitor.publishing import Fenced
-from monitor.set_aside import set_aside
-from prediction_log.decoding import DeadLetter, empty_batch
+from monitor.counts.catalogue import Catalogue
+from monitor.counts.consume import Consumer
+from monitor.fleet import partition
+from monitor.fleet.arrival import arrival_of
+from monitor.fleet.partition import Partition, Parts
+from monitor.fleet.publishing import Fenced
+from monitor.fleet.set_aside import set_aside
 from prediction_log.finding import Finding, FindingKind
-from prediction_log.message import Control, Place
+from prediction_log.kafka.decoding import DeadLetter, empty_batch
+from prediction_log.kafka.message import Control, Place
+from prediction_log.kafka.topics import topics_of
 from prediction_log.position import Entry
-from prediction_log.segment import Kind
-from prediction_log.topics import topics_of
+from prediction_log.spool.segment import Kind
 from tests.monitor.core import conftest as counting
 from tests.monitor.fleet.conftest import LOG_A
 

@@ -2,8 +2,8 @@
 
 import asyncio
 
-from monitor.published_counts import published_counts
-from prediction_log.kafka_verify import verify_kafka
+from monitor.fleet.published_counts import published_counts
+from prediction_log.certificate.kafka_verify import verify_kafka
 from tests.monitor.fleet.conftest import LOG_A, LOG_B, LOG_C, PATIENCE_SECONDS
 
 

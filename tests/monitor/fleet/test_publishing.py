@@ -13,13 +13,13 @@ import pytest
 
 from contracts.errors import Conflict, Unavailable
 from contracts.settings import KafkaOptions
-from monitor import publishing
-from monitor.publication import open_live
-from monitor.publishing import Fenced, Publisher
-from monitor.summaries_topic import opened
-from monitor.view import View
-from monitor.view_store import open_view
-from prediction_log.topics import ensure_topics
+from monitor.fleet import publishing
+from monitor.fleet.publication import open_live
+from monitor.fleet.publishing import Fenced, Publisher
+from monitor.fleet.summaries_topic import opened
+from monitor.fleet.view import View
+from monitor.fleet.view_store import open_view
+from prediction_log.kafka.topics import ensure_topics
 from tests.monitor.core import conftest as world
 from tests.monitor.fleet.exchange_world import Worker, counts, dealt, history, references
 
@@ -88,7 +88,7 @@ def test_what_is_published_is_what_is_counted(kafka, options, worker, tmp_path):
 
 
 def test_a_publication_in_many_chunks_is_one(kafka, options, worker, tmp_path, monkeypatch):
-    monkeypatch.setattr("monitor.publication.MESSAGES_AT_ONCE", 5)
+    monkeypatch.setattr("monitor.fleet.publication.MESSAGES_AT_ONCE", 5)
     worker.count()
 
     assert publish(kafka, options, worker)
@@ -178,7 +178,7 @@ HANGS = """
 import asyncio, sys
 from pathlib import Path
 from contracts.settings import KafkaOptions
-from monitor.publishing import Publisher
+from monitor.fleet.publishing import Publisher
 
 class Hangs(Publisher):
     async def _send(self, messages):

@@ -5,10 +5,11 @@ import random
 import pytest
 
 from contracts.errors import InvalidRecord
-from monitor import live_rows, summary_store
-from monitor.publication import open_live
-from monitor.reassembly import Reassembly
-from monitor.state_export import exported, import_state
+from monitor.counts import summary_store
+from monitor.counts.state_export import exported, import_state
+from monitor.fleet import live_rows
+from monitor.fleet.publication import open_live
+from monitor.fleet.reassembly import Reassembly
 from tests.monitor.core import conftest as world
 from tests.monitor.fleet.exchange_world import ListTopic, Worker, counts, day_totals, dealt, history, references
 

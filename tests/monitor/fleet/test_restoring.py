@@ -16,19 +16,19 @@ from contracts.errors import StoreUnavailable
 from contracts.prediction import Prediction
 from contracts.settings import KafkaOptions
 from contracts.wire import encode
-from monitor import restoring
-from monitor.consume import Consumer, Reading
-from monitor.exchange import name_of
-from monitor.publishing import Publisher
-from monitor.queries import open_reader
-from monitor.rejoin import Rejoin
-from monitor.restoring import restore
-from monitor.state import FILE_NAME
-from monitor.state_export import standing_of
-from monitor.summaries_topic import opened
+from monitor.counts.consume import Consumer, Reading
+from monitor.counts.rejoin import Rejoin
+from monitor.counts.state import FILE_NAME
+from monitor.counts.state_export import standing_of
+from monitor.fleet import restoring
+from monitor.fleet.exchange import name_of
+from monitor.fleet.publishing import Publisher
+from monitor.fleet.restoring import restore
+from monitor.fleet.summaries_topic import opened
+from monitor.pages.queries import open_reader
+from prediction_log.kafka.topics import ensure_topics, topics_of
 from prediction_log.position import Entry
-from prediction_log.segment import Kind
-from prediction_log.topics import ensure_topics, topics_of
+from prediction_log.spool.segment import Kind
 from tests.monitor.core import conftest as world
 from tests.monitor.fleet.exchange_world import counts, history, references, view_of
 from tests.services.kafka_fill import Filler

@@ -6,8 +6,8 @@ import signal
 import pytest
 
 from contracts.wire import encode
-from monitor.dead_letters import DEAD_MIN, WINDOW_SECONDS, DeadShare
-from prediction_log.segment import Kind
+from monitor.fleet.dead_letters import DEAD_MIN, WINDOW_SECONDS, DeadShare
+from prediction_log.spool.segment import Kind
 from tests.monitor.core import conftest as counting
 from tests.monitor.fleet.conftest import LOG_A, LOG_B
 from tests.services.kafka_fill import Message

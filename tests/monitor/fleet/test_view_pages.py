@@ -7,13 +7,13 @@ import httpx
 import pytest
 
 from contracts.errors import NotReady
-from monitor.answers import Answers
-from monitor.http import MonitorHttp
-from monitor.metrics import exposition
-from monitor.policy import MonitorPolicy
-from monitor.question import Question
-from monitor.report import page
-from monitor.view_store import open_view
+from monitor.fleet.view_store import open_view
+from monitor.measures.policy import MonitorPolicy
+from monitor.pages.answers import Answers
+from monitor.pages.http import MonitorHttp
+from monitor.pages.metrics import exposition
+from monitor.pages.question import Question
+from monitor.pages.report import page
 from tests.monitor.core import conftest as world
 from tests.monitor.fleet.exchange_world import ListTopic, Worker, dealt, history, references, view_of
 

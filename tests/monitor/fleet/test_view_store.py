@@ -4,11 +4,12 @@ import random
 
 import pytest
 
-from monitor import publication as publication_module
-from monitor import summary_store, view_store
-from monitor.exchange import Message, key_of
-from monitor.queries import open_reader
-from monitor.view_standing import standing_of_view
+from monitor.counts import summary_store
+from monitor.fleet import publication as publication_module
+from monitor.fleet import view_store
+from monitor.fleet.exchange import Message, key_of
+from monitor.fleet.view_standing import standing_of_view
+from monitor.pages.queries import open_reader
 from tests.monitor.core import conftest as world
 from tests.monitor.fleet.exchange_world import (
     OWNER,

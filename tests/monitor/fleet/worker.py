@@ -10,9 +10,10 @@ import os
 import signal
 import sys
 
-import prediction_log.stream
+import prediction_log.kafka.stream
 from contracts.settings import decode_settings
-from monitor import dead_letters, group, main, partition
+from monitor import main
+from monitor.fleet import dead_letters, group, partition
 from tests.monitor.core import conftest as world
 
 prediction_log.stream.SESSION_MS = 3_000

@@ -14,17 +14,17 @@ from contracts.label import Label
 from contracts.prediction import Assignment, Latency, Output, Prediction
 from contracts.task import Slice, Task
 from contracts.wire import encode
-from monitor.answers import Answers
-from monitor.catalogue import Catalogue
-from monitor.consume import Consumer
-from monitor.http import MonitorHttp
-from monitor.policy import MonitorPolicy
-from monitor.reference_building import Sample, build_reference
-from monitor.spool_source import SpoolCounter, SpoolSource
-from monitor.state import FILE_NAME
-from prediction_log.reader import SpoolReader
-from prediction_log.segment import Kind
-from prediction_log.writer import open_writer
+from monitor.counts.catalogue import Catalogue
+from monitor.counts.consume import Consumer
+from monitor.counts.spool_source import SpoolCounter, SpoolSource
+from monitor.counts.state import FILE_NAME
+from monitor.measures.policy import MonitorPolicy
+from monitor.pages.answers import Answers
+from monitor.pages.http import MonitorHttp
+from monitor.references.reference_building import Sample, build_reference
+from prediction_log.spool.reader import SpoolReader
+from prediction_log.spool.segment import Kind
+from prediction_log.spool.writer import open_writer
 
 MODEL = "flight-delay"
 DAY_US = 86_400_000_000

@@ -8,8 +8,8 @@ import pytest
 from contracts.errors import Overloaded, PointsmanError
 from contracts.statistic import Statistic
 from contracts.wire import decode, encode
-from monitor.http import STATUS_OF, status_of
-from monitor.windows import WINDOWS_MAX
+from monitor.pages.http import STATUS_OF, status_of
+from monitor.pages.windows import WINDOWS_MAX
 
 
 @pytest.fixture

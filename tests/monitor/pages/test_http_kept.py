@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from contracts.errors import Overloaded
-from monitor.kept import Kept
+from monitor.pages.kept import Kept
 
 
 class Clock:

@@ -3,7 +3,7 @@
 import pytest
 
 from contracts.errors import InvalidInput
-from monitor.question import BUCKETS_US, Question, question_of
+from monitor.pages.question import BUCKETS_US, Question, question_of
 
 
 def test_no_parameter_asks_for_everything():

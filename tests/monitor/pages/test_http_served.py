@@ -12,13 +12,13 @@ import pytest
 from contracts.metadata import ModelMetadata
 from contracts.settings import Settings
 from contracts.wire import encode
-from monitor.catalogue import Catalogue
-from monitor.consume import Consumer
-from monitor.counting_loop import CountingLoop
+from monitor.counts.catalogue import Catalogue
+from monitor.counts.consume import Consumer
+from monitor.counts.counting_loop import CountingLoop
+from monitor.counts.spool_source import SpoolCounter, SpoolSource
+from monitor.counts.state import FILE_NAME, counted
 from monitor.main import serve_monitor
-from monitor.spool_source import SpoolCounter, SpoolSource
-from monitor.state import FILE_NAME, counted
-from prediction_log.reader import SpoolReader
+from prediction_log.spool.reader import SpoolReader
 
 PATIENCE_SECONDS = 30
 

@@ -6,9 +6,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from contracts.statistic import Statistic
-from monitor.metrics import FEATURES_MAX, SERIES_MAX, Snapshot, exposition
-from monitor.question import Question
-from monitor.standing import Standing
+from monitor.pages.metrics import FEATURES_MAX, SERIES_MAX, Snapshot, exposition
+from monitor.pages.question import Question
+from monitor.pages.standing import Standing
 
 
 def samples_of(page):

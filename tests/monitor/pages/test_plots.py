@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.plot_axes import ticks, time_ticks
-from monitor.plots import (
+from monitor.pages.plot_axes import ticks, time_ticks
+from monitor.pages.plots import (
     Bars,
     CalibrationPoint,
     Line,

@@ -8,9 +8,9 @@ from hypothesis.extra import numpy as hnp
 
 from contracts.reference import CategoricalBins, NumericBins
 from contracts.task import Task
-from monitor.counting import count_labelled
-from monitor.distributions import CALIBRATION_POINTS, CATEGORIES_DRAWN, calibration_of, distribution_of
-from monitor.layout import cells_of, layout_of
+from monitor.counts.counting import count_labelled
+from monitor.counts.layout import cells_of, layout_of
+from monitor.pages.distributions import CALIBRATION_POINTS, CATEGORIES_DRAWN, calibration_of, distribution_of
 
 counts = hnp.arrays(np.int64, 17, elements=st.integers(0, 10_000))
 

@@ -8,11 +8,11 @@ import msgspec
 import pytest
 
 from contracts.errors import NotFound
-from monitor.question import Question
-from monitor.report import index, page
-from monitor.report_content import LogNote
-from monitor.report_words import figure
-from monitor.rows import find
+from monitor.pages.question import Question
+from monitor.pages.report import index, page
+from monitor.pages.report_content import LogNote
+from monitor.pages.report_words import figure
+from monitor.pages.rows import find
 
 VOID = {"meta", "br", "hr", "img", "input", "link"}
 

@@ -3,8 +3,8 @@
 import pytest
 
 from contracts.statistic import Statistic
-from monitor.report_words import NONE, figure, look_first, with_interval
-from monitor.rows import by_drift, by_variant, judged, performance_statistic, worst
+from monitor.pages.report_words import NONE, figure, look_first, with_interval
+from monitor.pages.rows import by_drift, by_variant, judged, performance_statistic, worst
 
 
 def row(statistic, value, status="ok", *, feature="", low=None, high=None, variant="champion", version="1", n=1000):

@@ -1,0 +1,1 @@
+"""The admin API: how plans change, and who may see what."""

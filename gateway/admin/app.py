@@ -1,0 +1,240 @@
+"""The admin API on port 8003: plans, narrow verbs, history, audit, models and workers.
+
+Enters: HTTP from people and pipelines. Leaves: JSON; every error is `{"error": ...}`, every plan carries its revision as
+ETag. Never decides what a verb does to a plan (`gateway.traffic.shifts`), never runs a model.
+"""
+
+import logging
+from typing import NamedTuple
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from contracts.errors import PointsmanError
+from contracts.plan import Plan
+from contracts.wire import Contract, encode
+from gateway.admin.bodies import Changes, Failure, Health, Judged, Models, Monitors, Moved, MovedOn, Workers
+from gateway.admin.models import model_rows
+from gateway.admin.plan_control import Accepted, Origin, PlanControl, PlanMoved
+from gateway.admin.requests import Handle, actor_of, body_of, limit_of, model_of, revision_of, same_site, wait_of
+from gateway.admin.routes import ACTOR, IF_MATCH, LIMIT, MODEL, ONE_MODEL, REASON, WAIT, Endpoint, openapi
+from gateway.admin.verbs import VERBS, Verb
+from gateway.clock import Clock
+from gateway.fleet.convergence import await_convergence
+from gateway.fleet.seam import Fleet, Seen
+from gateway.plan_store.store import PlanStore
+from gateway.status import status_of
+from registry_client.registry import RegistryClient
+
+
+class AdminParts(NamedTuple):
+    """What the admin API is made of."""
+
+    control: PlanControl
+    store: PlanStore
+    registry: RegistryClient
+    fleet: Fleet
+    clock: Clock
+    version: str
+
+
+class Admin:
+    """The handlers; `endpoints` lists them as routes."""
+
+    def __init__(self, parts: AdminParts) -> None:
+        self._parts = parts
+
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """Every route there is."""
+        plan = "/admin/models/{model}/plan"
+        history = "/admin/models/{model}/history"
+        return (
+            Endpoint("GET", "/admin/health", "Whether plans can be read", self.health, Health),
+            Endpoint("GET", "/admin/models", "Registered, loaded, routed", self.models, Models),
+            Endpoint("GET", plan, "The plan", self.plan, Plan, None, (MODEL,), (404,), etag=True),
+            Endpoint(
+                "PUT",
+                plan,
+                "Replace the plan by one made from the revision in If-Match",
+                self.put_plan,
+                Moved,
+                Plan,
+                (MODEL, ACTOR, {**IF_MATCH, "required": True}, REASON, WAIT),
+                (404, 409, 422, 428),
+                etag=True,
+            ),
+            Endpoint("GET", history, "Who changed what when", self.history, Changes, None, (MODEL, LIMIT), (404,)),
+            Endpoint(
+                "GET",
+                "/admin/models/{model}/verdicts",
+                "What the monitors' guards said last",
+                self.verdicts,
+                Judged,
+                None,
+                (MODEL,),
+            ),
+            *(
+                Endpoint(
+                    "POST",
+                    f"/admin/models/{{model}}/{verb.name}",
+                    verb.summary,
+                    self.verb(verb),
+                    Moved,
+                    verb.body,
+                    (MODEL, ACTOR, IF_MATCH, WAIT),
+                    (404, 409, 422),
+                    etag=True,
+                )
+                for verb in VERBS
+            ),
+            Endpoint("GET", "/admin/audit", "All changes", self.audit, Changes, None, (LIMIT, ONE_MODEL)),
+            Endpoint("GET", "/admin/workers", "The living workers", self.workers, Workers),
+            Endpoint("GET", "/admin/monitors", "The living monitors", self.monitors, Monitors),
+            Endpoint("GET", "/openapi.json", "This description", self.description, None),
+        )
+
+    async def health(self, _: Request) -> Response:
+        """200 while the plan store can be read."""
+        await self._parts.store.generation()
+        return _json(Health(status="ok", workers=len((await self._parts.fleet.workers()).workers)))
+
+    async def models(self, _: Request) -> Response:
+        """Every model that is registered or loaded."""
+        seen = await self._parts.fleet.workers()
+        rows, warnings = await model_rows(self._parts.registry, self._parts.store, seen.workers)
+        return _json(Models(models=rows, warnings=(*warnings, *seen.warnings)))
+
+    async def plan(self, request: Request) -> Response:
+        """The plan itself, to be edited and put back."""
+        plan = await self._parts.control.plan(model_of(request))
+        return _json(plan, revision=plan.revision)
+
+    async def put_plan(self, request: Request) -> Response:
+        """Compare-and-set of a whole plan."""
+        expected = revision_of(request)
+        if expected is None:
+            raise HTTPException(428, 'say which revision the plan is made from: If-Match: "7" (the ETag of GET)')
+        wanted = await body_of(request, Plan)
+        reason = request.query_params.get("reason", "")
+        origin = Origin(actor_of(request), "put", reason, expected)
+        accepted = await self._parts.control.replace(model_of(request), origin, wanted)
+        return await self._moved(accepted, wait_of(request, 0.0))
+
+    def verb(self, verb: Verb) -> Handle:
+        """The handler of one narrow verb."""
+
+        async def handle(request: Request) -> Response:
+            body = await body_of(request, verb.body)
+            wait_ms = wait_of(request, body.wait_ms)
+            expected = revision_of(request) if body.expected_revision is None else body.expected_revision
+            origin = Origin(body.who or actor_of(request), verb.name, body.reason, expected)
+            return await self._moved(await verb.apply(self._parts.control, model_of(request), origin, body), wait_ms)
+
+        return handle
+
+    async def history(self, request: Request) -> Response:
+        """One model's changes, newest first."""
+        model = model_of(request)
+        changes = await self._parts.control.history(model, limit_of(request))
+        if not changes:
+            await self._parts.control.plan(model)
+        return _json(Changes(changes=tuple(changes)))
+
+    async def verdicts(self, request: Request) -> Response:
+        """The latest verdict of each variant and guard; none where nothing was judged."""
+        return _json(Judged(verdicts=await self._parts.fleet.verdicts(model_of(request))))
+
+    async def audit(self, request: Request) -> Response:
+        """The changes of all models, newest first."""
+        changes = await self._parts.control.history(request.query_params.get("model"), limit_of(request))
+        return _json(Changes(changes=tuple(changes)))
+
+    async def workers(self, _: Request) -> Response:
+        """The living workers, as they describe themselves."""
+        seen = await self._parts.fleet.workers()
+        return _json(Workers(workers=tuple(seen.workers), warnings=seen.warnings))
+
+    async def monitors(self, _: Request) -> Response:
+        """The living monitors, as they describe themselves."""
+        return _json(Monitors(monitors=tuple(await self._parts.fleet.monitors())))
+
+    async def description(self, _: Request) -> Response:
+        """The OpenAPI document."""
+        document = openapi(self.endpoints(), self._parts.version)
+        return Response(msgspec.json.encode(document), media_type="application/json")
+
+    async def moved_on(self, _: Request, error: Exception) -> Response:
+        """409 with the plan the caller saw and the plan that is."""
+        assert isinstance(error, PlanMoved), "registered for it alone"
+        found = await self._parts.store.history(error.current.model, 1, upto=error.expected)
+        seen = found[0].after if found and found[0].revision == error.expected else None
+        body = MovedOn(
+            error=str(error),
+            expected_revision=error.expected,
+            expected_plan=seen,
+            current_revision=error.current.revision,
+            current_plan=error.current,
+        )
+        return _json(body, status=409, revision=error.current.revision)
+
+    async def _moved(self, accepted: Accepted, wait_ms: float) -> Response:
+        change = accepted.change
+        seen = await await_convergence(
+            self._parts.fleet, change.model, change.revision, wait_ms, self._parts.clock.mono_ns
+        )
+        body = Moved(
+            plan=change.after,
+            change=change,
+            workers=seen.applied,
+            errors=seen.errors,
+            converged=str(seen) if wait_ms else None,
+            warnings=(
+                *(
+                    (f"the change stands, but is missing from the log: {accepted.unlogged}",)
+                    if accepted.unlogged
+                    else ()
+                ),
+                *Seen([], seen.missing, seen.silent).warnings,
+            ),
+        )
+        return _json(body, revision=change.revision)
+
+
+def admin_app(parts: AdminParts) -> Starlette:
+    """The ASGI application."""
+    admin = Admin(parts)
+    return Starlette(
+        routes=[Route(e.path, same_site(e.handle), methods=[e.method]) for e in admin.endpoints()],
+        exception_handlers={
+            PlanMoved: admin.moved_on,
+            PointsmanError: _refused,
+            HTTPException: _http_error,
+            Exception: _broken,
+        },
+    )
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    assert isinstance(error, PointsmanError), "registered for it alone"
+    return _json(Failure(error=str(error)), status=status_of(error))
+
+
+async def _http_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException), "registered for it alone"
+    return _json(Failure(error=str(error.detail)), status=error.status_code)
+
+
+async def _broken(_: Request, error: Exception) -> Response:
+    logging.getLogger("pointsman.admin").error("an admin request broke", exc_info=error)
+    return _json(Failure(error="internal error; the admin API's log has the details"), status=500)
+
+
+def _json(body: Contract, *, status: int = 200, revision: int | None = None) -> Response:
+    headers = {} if revision is None else {"etag": f'"{revision}"'}
+    if status == 503:
+        headers["retry-after"] = "1"
+    return Response(encode(body), status, headers, media_type="application/json")

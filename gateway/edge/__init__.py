@@ -1,0 +1,1 @@
+"""Connections of the data plane: bytes in and out, inside bounds."""

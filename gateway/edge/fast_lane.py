@@ -1,0 +1,206 @@
+"""The shortest way from a connection to an inference and back.
+
+Enters: bytes of a connection. Leaves: bytes of replies. Inference requests skip the ASGI machinery (scope, header lists,
+events, two sends), which costs twice as much and more than a small model; everything else takes uvicorn's own road on the
+same connection, inside the same bounds (`connection.py`). Never decides what to answer: `gateway.http` does.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, NamedTuple
+from urllib.parse import unquote
+
+from gateway.edge.connection import Connection
+from gateway.edge.connection_edge import Edge
+from gateway.edge.connection_limits import BETWEEN, BODY, PLAIN_BODY, Refuse, Refused
+from gateway.edge.reply import Reply
+from gateway.edge.turn import Turn
+
+INFER_PREFIX: Final = b"/v2/models/"
+INFER_SUFFIX: Final = b"/infer"
+TARGETS_MAX: Final = 1024
+
+
+class Target(NamedTuple):
+    """What an inference path names."""
+
+    model: str
+    pin: str | None
+
+
+class Arrival(NamedTuple):
+    """An inference request as it came off the wire."""
+
+    target: Target
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+
+Infer = Callable[[Arrival], Awaitable[Reply]]
+
+
+def target_of(path: bytes) -> Target | None:
+    """The model and version that an inference path names; None where it is another path."""
+    if not (path.startswith(INFER_PREFIX) and path.endswith(INFER_SUFFIX)):
+        return None
+    parts = path[len(INFER_PREFIX) : -len(INFER_SUFFIX)].split(b"/")
+    try:
+        names = [unquote(part.decode("ascii"), errors="strict") for part in parts]
+    except UnicodeDecodeError:
+        return None
+    if len(names) == 1 and names[0]:
+        return Target(names[0], None)
+    if len(names) == 3 and names[1] == "versions" and names[0] and names[2]:
+        return Target(names[0], names[2])
+    return None
+
+
+class Lane:
+    """What all fast connections of a worker share; at most `TARGETS_MAX` parsed paths are kept, then it starts anew."""
+
+    def __init__(self, infer: Infer, refuse: Refuse, body_bytes_max: int, edge: Edge) -> None:
+        self.infer = infer
+        self.refuse = refuse
+        self.body_bytes_max = body_bytes_max
+        self.edge = edge
+        self._targets: dict[bytes, Target | None] = {}
+
+    def target(self, url: bytes) -> Target | None:
+        """The target of a request line's URL, query left out."""
+        try:
+            return self._targets[url]
+        except KeyError:
+            if len(self._targets) >= TARGETS_MAX:
+                self._targets.clear()
+            target = self._targets[url] = target_of(url.partition(b"?")[0])
+            return target
+
+
+class InferCycle(Turn):
+    """The turn of one inference request."""
+
+    body: bytes | bytearray = b""
+    whole: asyncio.Event | None = None
+    more_body = True
+
+    def __init__(self, connection: "FastLane", target: Target, *, keep_alive: bool) -> None:
+        self.connection = connection
+        self.keep_alive = keep_alive
+        self._target = target
+        self._headers = connection.headers
+        self._infer = connection.lane.infer
+
+    def take(self, chunk: bytes) -> None:
+        """Keep a piece of the body: the usual one is the only one; many small ones cost no more than their bytes."""
+        self.size += len(chunk)
+        if not self.body:
+            self.body = chunk
+        else:
+            if isinstance(self.body, bytes):
+                self.body = bytearray(self.body)
+            self.body += chunk
+
+    def finish(self) -> None:
+        """The body is whole, or never will be."""
+        self.more_body = False
+        if self.whole is not None:
+            self.whole.set()
+
+    def refuse(self, refusal: Reply) -> None:
+        """Answer with this when the turn has come."""
+        super().refuse(refusal)
+        self.body = b""
+        self.finish()
+
+    async def run_asgi(self, _app: Any) -> None:
+        """Answer, once the body is whole."""
+        self.started = True
+        if self.more_body:
+            self.whole = asyncio.Event()
+            await self.whole.wait()
+        if self.refusal is not None:
+            self.send(self.refusal)
+        elif self.more_body:
+            self.release()  # the client left before it was whole
+        else:
+            self.send(await self._infer(Arrival(self._target, self._headers, bytes(self.body))))
+
+
+class FastLane(Connection):
+    """A connection with a lane of its own for inference requests."""
+
+    def __init__(self, lane: Lane, **uvicorn_arguments: Any) -> None:
+        super().__init__(lane.edge, lane.refuse, **uvicorn_arguments)
+        self.lane = lane
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let go of requests that will never be whole, or never answered."""
+        waiting: list[Any] = [cycle for cycle, _ in self.pipeline]
+        for cycle in (*waiting, self.cycle):
+            if isinstance(cycle, Turn) and not cycle.started:
+                cycle.release()
+            elif isinstance(cycle, InferCycle) and cycle.whole is not None:
+                cycle.whole.set()
+        super().connection_lost(exc)
+
+    def on_headers_complete(self) -> None:
+        """Choose the lane."""
+        parser, lane = self.parser, self.lane
+        version = parser.get_http_version()
+        if version != "1.1" or self.hosts != 1 or self.upgrades:
+            self.check_head(version)
+        if self.declared > lane.body_bytes_max:
+            raise self._too_large()
+        if len(self.pipeline) >= self.limits.pipelined:
+            message = f"more than {self.limits.pipelined} requests wait on this connection: read the replies first"
+            raise Refused(503, message, "pipelined")
+        target = lane.target(self.url) if parser.get_method() == b"POST" else None
+        self.asked = True
+        if target is None or self.expect_100_continue:
+            self.take_slow_road()
+            self.stage = BODY
+            return
+        keep_alive = version != "1.0" and parser.should_keep_alive() and not self.leaving
+        earlier: Any = self.cycle
+        cycle: Any = InferCycle(self, target, keep_alive=keep_alive)
+        self.cycle = cycle
+        self.stage = BODY
+        if earlier is not None and not earlier.response_complete:
+            cycle.queued = True
+            self.flow.pause_reading()
+            self.pipeline.appendleft((cycle, self.app))
+
+    def on_body(self, body: bytes) -> None:
+        """Hand a piece of the body to the request it belongs to."""
+        self.body_bytes += len(body)
+        if self.body_bytes > self.lane.body_bytes_max:
+            raise self._too_large()
+        edge = self.edge
+        if edge.held + len(body) > self.limits.held_bytes:
+            raise Refused(503, f"bodies of {edge.held} bytes wait already: try again later", "bodies_held")
+        cycle: Any = self.cycle
+        if isinstance(cycle, InferCycle):
+            cycle.take(body)
+            edge.held += len(body)
+        else:
+            self.take_slow_body(body)
+
+    def on_message_complete(self) -> None:
+        """The request is whole: an inference starts now, unless earlier requests of the connection come first."""
+        if self.body_bytes < self.declared:
+            self.stage = PLAIN_BODY  # the parser takes the body for another protocol's: see `_stay`
+            return
+        self.stage = BETWEEN
+        cycle: Any = self.cycle
+        if not isinstance(cycle, InferCycle):
+            super().on_message_complete()
+            return
+        cycle.finish()
+        if not cycle.queued and not cycle.started:
+            self._start_asgi_task(cycle, self.app)  # type: ignore[arg-type]  # a cycle of our own, of the same shape
+
+    def _too_large(self) -> Refused:
+        most = self.lane.body_bytes_max
+        return Refused(
+            413, f"the body has more than {most} bytes (body_bytes_max); send less at once", "body_too_large"
+        )

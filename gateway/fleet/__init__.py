@@ -1,0 +1,1 @@
+"""Who lives and follows which revision, on one host or many."""

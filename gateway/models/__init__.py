@@ -1,0 +1,1 @@
+"""Versions in memory: loaded, tried, batched and run."""

@@ -1,0 +1,1 @@
+"""Plans and routes: who gets which traffic, and how that changes."""

@@ -1,0 +1,351 @@
+"""The current plan of every model in this worker's memory, and how it follows the store and the registry.
+
+Enters: the plan store's changes, the registry's versions and aliases. Leaves: one immutable `Serving` a model, swapped as
+a whole once every version behind the new plan is loaded; until then, and for good where one cannot be loaded, the old one
+serves. Store and registry may both be away, at start too: then the last good plan serves. Never goes back to a lower
+revision, whatever the store holds, and never answers a request.
+
+A model without a plan gets its first one from its alias `champion`, else its newest version. As long as nobody else has
+shifted its traffic, its champion follows the alias.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Final, NamedTuple
+
+from contracts.errors import Conflict, NotFound, NotReady, PointsmanError, StoreUnavailable
+from contracts.plan import Change, Plan, VersionRef
+from gateway.clock import Clock
+from gateway.models.inputs import union_of
+from gateway.models.loading import Loaded
+from gateway.models.serving import Runner, Serving
+from gateway.plan_store.store import PlanStore
+from gateway.traffic import shifts
+from gateway.traffic.first_plan import WHO, start_plan
+from gateway.traffic.last_good import LastGood
+from gateway.traffic.plan_floor import NOTHING, Applied, StoreFellBack, check_floor
+from gateway.traffic.routing import points_of
+from registry_client.names import version_order
+from registry_client.registry import RegistryClient
+
+ALIASES_MAX: Final = 8
+"""Aliased versions of one model that are kept loaded; the rest are known but not ready."""
+READ_AGAIN_NS: Final = 500_000_000
+"""When a plan that could not be read is asked for again, though the store has no news."""
+
+
+class Known(NamedTuple):
+    """What the registry says of one model."""
+
+    aliases: dict[str, str]
+    versions: tuple[str, ...]
+
+
+class Models:
+    """All models of one worker."""
+
+    def __init__(
+        self,
+        registry: RegistryClient,
+        store: PlanStore,
+        loaded: Loaded,
+        last_good: LastGood,
+        audit: Callable[[Change], Awaitable[None]],
+        clock: Clock,
+        applied: Callable[[], None],
+        elsewhere: Callable[[str], Awaitable[Applied]] | None = None,
+    ) -> None:
+        self._registry = registry
+        self._store = store
+        self._loaded = loaded
+        self._last_good = last_good
+        self._audit = audit
+        self._clock = clock
+        self._applied = applied
+        self._elsewhere = elsewhere
+        self._known: dict[str, Known] = {}
+        self._generation: int | None = None
+        self._following: dict[str, asyncio.Task[None]] = {}
+        self._again: set[str] = set()
+        self._complete = False
+        self.started = asyncio.Event()
+        self._said: dict[str, str] = {}
+        self._unread: dict[str, int] = {}
+        self._saved: dict[str, Plan] = {}
+        self.store_reached = True
+        self.refused: set[str] = set()
+        self.servings: dict[str, Serving] = {}
+        self.errors: dict[str, str] = {}
+
+    def serving(self, model: str) -> Serving:
+        """The snapshot of a model; `NotFound` or `NotReady` where there is none."""
+        serving = self.servings.get(model)
+        if serving is not None:
+            return serving
+        if model in self._known or not self._complete:
+            reason = self.errors.get(model, "it is being loaded")
+            raise NotReady(f"model {model!r} is not at ready state: {reason}")
+        raise NotFound(f"Request for unknown model: {model!r} is not found; GET /v2/models lists them")
+
+    def not_ready(self) -> str | None:
+        """Why this worker is not ready, or None: every model must be served or have failed for good reason of its own."""
+        if not self._complete:
+            return "models are being loaded"
+        if not self.servings and self.errors:
+            return "; ".join(f"{name}: {reason}" for name, reason in sorted(self.errors.items()))
+        return None
+
+    def index(self) -> list[dict[str, str]]:
+        """Every registered version with its state, as Triton's repository index has it."""
+        rows = []
+        for model in sorted(self._known.keys() | self.servings.keys()):
+            serving = self.servings.get(model)
+            ready = {runner.session.fetched.version for runner in serving.runners.values()} if serving else set()
+            known = self._known.get(model)
+            for version in sorted(ready | set(known.versions if known else ()), key=version_order):
+                state, reason = (
+                    ("READY", "") if version in ready else ("UNAVAILABLE", self.errors.get(model, "not in use"))
+                )
+                rows.append({"name": model, "version": version, "state": state, "reason": reason})
+        return rows
+
+    async def start(self) -> None:
+        """Load everything there is; what cannot be had now is tried again by the ticks."""
+        await self.registry_tick()
+        for model in self._last_good.models():
+            self._follow(model)
+        if self._following:
+            await asyncio.wait(list(self._following.values()))
+        self._complete = True
+        self._applied()
+        self.started.set()
+
+    async def plan_tick(self) -> None:
+        """Look whether any plan changed, and follow."""
+        try:
+            generation = await self._store.generation()
+        except StoreUnavailable:
+            self.store_reached = False
+            raise
+        self.store_reached = True
+        now_ns = self._clock.mono_ns()
+        if generation != self._generation:
+            self._generation = generation
+            wanted = self._known.keys() | self.servings.keys()
+        elif self._unread:
+            wanted = {model for model, at_ns in self._unread.items() if now_ns - at_ns > READ_AGAIN_NS}
+        else:
+            return
+        for model in list(wanted):
+            self._unread.pop(model, None)
+            self._follow(model)
+
+    async def registry_tick(self) -> None:
+        """Look which models, versions and aliases there are, and follow."""
+        with self._noting("registry"):
+            names = await self._registry.models()
+            for model in names:
+                with self._noting(model):
+                    known = Known(await self._registry.pointers(model), tuple(await self._registry.versions(model)))
+                    if known != self._known.get(model) or model not in self.servings or model in self.errors:
+                        self._known[model] = known
+                        self._follow(model)
+
+    def _follow(self, model: str) -> None:
+        """Bring a model to its newest plan, one step after the other; a wish that comes meanwhile is not lost."""
+        if model in self._following:
+            self._again.add(model)
+            return
+        task = self._following[model] = asyncio.create_task(self._bring_up_to_date(model))
+        task.add_done_callback(lambda _: self._followed(model))
+
+    def _followed(self, model: str) -> None:
+        del self._following[model]
+        if model in self._again:
+            self._again.discard(model)
+            self._follow(model)
+
+    async def _bring_up_to_date(self, model: str) -> None:
+        try:
+            await self._take_up(model)
+        except PointsmanError as error:
+            self._log_once(model, str(error))
+            self.errors[model] = str(error)
+        except Exception as bug:
+            logging.getLogger("pointsman.gateway").exception("following the plan of %s broke", model)
+            self.errors[model] = f"internal error: {bug}"
+        else:
+            self.errors.pop(model, None)
+            self._said.pop(model, None)
+        self._applied()
+
+    async def _take_up(self, model: str) -> None:
+        """Apply the newest plan; the one that was applied last where the store is away, or fell back, which is then said."""
+        kept = self._kept(model)
+        try:
+            plan = await self._newest_plan(model, kept)
+        except StoreUnavailable:
+            self._unread[model] = self._clock.mono_ns()
+            if kept is None:
+                raise
+            await self._apply(kept)
+        except StoreFellBack:
+            self.refused.add(model)
+            if kept is not None:
+                await self._apply(kept)
+            raise
+        else:
+            self.refused.discard(model)
+            await self._apply(plan)
+
+    async def _newest_plan(self, model: str, kept: Plan | None) -> Plan:
+        """The store's plan, made first or moved with the alias where that is the gateway's to do."""
+        floor = await self._floor(model, kept)
+        stored = await self._store.read(model)
+        check_floor(model, stored, floor)
+        plan = stored or await start_plan(model, self._store, self._registry, self._check, self._audit, self._clock)
+        return await self._follow_alias(plan)
+
+    def _kept(self, model: str) -> Plan | None:
+        """The plan that is applied, here or by this host's last run."""
+        current = self.servings.get(model)
+        return current.points.plan if current else self._last_good.load(model)
+
+    async def _floor(self, model: str, kept: Plan | None) -> Applied:
+        """What the store may not be behind; the other workers are asked only where this host never ran the model."""
+        if kept is not None:
+            return Applied(kept.revision, "this worker", kept)
+        return NOTHING if self._elsewhere is None else await self._elsewhere(model)
+
+    async def _check(self, model: str, version: str) -> VersionRef:
+        """A version with its digest, proven by loading it here."""
+        fetched = await self._registry.fetch(model, version)
+        ref = VersionRef(version=version, digest=fetched.digest)
+        await self._loaded.runner(model, ref)
+        return ref
+
+    async def _follow_alias(self, plan: Plan) -> Plan:
+        """Move the champion with its alias, as long as nobody but the gateway has shifted this model's traffic."""
+        known = self._known.get(plan.model)
+        aliased = known.aliases.get("champion") if known else None
+        if aliased is None or aliased == plan.champion.version or plan.challengers:
+            return plan
+        newest = await self._store.history(plan.model, 1)
+        if not newest or newest[0].who != WHO:
+            return plan
+        after = shifts.switch(plan, await self._check(plan.model, aliased))
+        change = Change(
+            model=plan.model,
+            revision=after.revision,
+            at_us=self._clock.now_us(),
+            who=WHO,
+            verb="switch",
+            reason=f"the alias champion moved to version {aliased}",
+            before=plan,
+            after=after,
+        )
+        try:
+            await self._store.write(change)
+        except Conflict:
+            return await self._store.read(plan.model) or plan
+        await self._audit(change)
+        return after
+
+    async def _apply(self, plan: Plan) -> None:
+        """Load what the plan names, then swap the snapshot in one step.
+
+        A running model keeps its old plan where a challenger cannot be loaded. One that serves nothing yet starts with
+        its champion alone: the champion then stands in for the challenger, and every record says so.
+        """
+        model = plan.model
+        known = self._known.get(model, Known({}, ()))
+        runners = {plan.champion: await self._loaded.runner(model, plan.champion)}
+        for ref in dict.fromkeys(map(shifts.ref_of, plan.challengers)):
+            await self._add(model, ref, runners, needed=model in self.servings)
+        for ref in plan.warm:
+            await self._add(model, ref, runners, needed=False)
+        aliased = await self._aliased(model, known, runners)
+        pinnable = {ref.version: runner for ref, runner in runners.items()} | aliased
+        union = union_of([runner.session.signature for runner in runners.values()])
+        before = self.servings.get(model)
+        self.servings[model] = Serving(points_of(plan), runners, union, known.aliases, known.versions, pinnable)
+        self._loaded.keep(model, runners.keys())
+        if before is None or before.points.plan != plan:
+            # said before the plan is on disk: whoever waits for the shift waits for the routing
+            self.errors.pop(model, None)
+            self._applied()
+        await self._save(plan)
+        missing = [ref.version for ref in shifts.refs_of(plan) if ref not in runners and ref != plan.previous]
+        if missing:
+            raise NotReady(f"revision {plan.revision} is applied without versions {missing}, which cannot be loaded")
+
+    async def _save(self, plan: Plan) -> None:
+        """Keep the plan for a start without the store; a disk that does not take it costs no request."""
+        if self._saved.get(plan.model) == plan:
+            return
+        with self._noting(f"last good plan of {plan.model}"):
+            try:
+                await asyncio.to_thread(self._last_good.save, plan)
+            except OSError as error:
+                raise StoreUnavailable(f"it cannot be kept on disk: {error.strerror or error}") from error
+            self._saved[plan.model] = plan
+
+    async def _add(self, model: str, ref: VersionRef, runners: dict[VersionRef, Runner], *, needed: bool) -> None:
+        try:
+            runners[ref] = await self._loaded.runner(model, ref)
+        except PointsmanError as error:
+            if needed:
+                raise
+            self._log_once(f"{model} {ref.version}", f"version {ref.version} of {model} cannot be loaded: {error}")
+
+    async def _aliased(self, model: str, known: Known, runners: dict[VersionRef, Runner]) -> dict[str, Runner]:
+        """The runners of aliased versions, by alias and by version; added to `runners` where they were not there yet."""
+        by_version = {ref.version: runner for ref, runner in runners.items()}
+        found: dict[str, Runner] = {}
+        for alias, version in sorted(known.aliases.items())[:ALIASES_MAX]:
+            if version not in by_version:
+                with self._noting(f"alias {alias} of {model}"):
+                    ref = await self._check(model, version)
+                    runners[ref] = by_version[version] = await self._loaded.runner(model, ref)
+            if version in by_version:
+                found[alias] = found[version] = by_version[version]
+        return found
+
+    @contextmanager
+    def _noting(self, subject: str) -> Iterator[None]:
+        try:
+            yield
+        except PointsmanError as error:
+            self._log_once(subject, str(error))
+        else:
+            self._said.pop(subject, None)
+
+    def _log_once(self, subject: str, message: str) -> None:
+        """Say what is wrong once, not at every tick."""
+        if self._said.get(subject) != message:
+            logging.getLogger("pointsman.gateway").warning("%s: %s", subject, message)
+        self._said[subject] = message
+
+
+async def every(
+    seconds: float,
+    tick: Callable[[], Awaitable[None]],
+    subject: str,
+    pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> None:
+    """Run a tick for ever; what it raises is logged, and it runs again. `pause` may end before its time, for good reason."""
+    logger = logging.getLogger("pointsman.gateway")
+    last: str | None = None
+    while True:
+        try:
+            await tick()
+            last = None
+        except PointsmanError as error:
+            if str(error) != last:
+                logger.warning("%s: %s", subject, error)
+            last = str(error)
+        except Exception:
+            logger.exception("%s: the tick broke; it runs again", subject)
+        await pause(seconds)

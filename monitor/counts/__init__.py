@@ -1,0 +1,1 @@
+"""Records -> exact integer counts: decode, fold, join, save."""

@@ -1,0 +1,158 @@
+"""Records of one version in one variant -> arrays: numbers, category cells, slices and predictions, one value a row.
+
+Enters: decoded records, a few at a time. Leaves: arrays; the records are no longer needed, so that they are forgotten while
+the processor's cache still holds them, and the arrays of many are counted together. Never raises on a record: where a
+feature is absent or has another number of values than the record has rows, its values are null, and tallied.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import chain, repeat
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from monitor.counts.columns import Floats, Ints, bin_values, parse_numbers
+from monitor.counts.generation import Features, Generation
+from monitor.counts.intake import Batch
+from monitor.counts.layout import STATUSES
+from monitor.counts.outputs import predicted_of
+from monitor.counts.record_type import Record, field_of
+
+Masks = npt.NDArray[np.uint64]
+Tally = Counter[tuple[str, str]]
+"""(what, of which feature) -> how often."""
+
+_STATUS_CELL: Final = {name: cell for cell, name in enumerate(STATUSES)}
+
+
+class Gathered(NamedTuple):
+    """Records as arrays. Of each record: id, where it stands in the log, times, its cell of `statuses`, whether it was the
+    answer and whether it stood in for another variant, and its rows. Of each row: the numeric features [numeric, n], the
+    cells of the categorical ones [categorical, n], its slices (bit i - 1 for slice i) [n] and its prediction [n, values].
+    """
+
+    ids: list[str]
+    logs: list[int]
+    seqs: list[int]
+    events: list[int]
+    received: list[int]
+    statuses: list[int]
+    answered: list[bool]
+    stood_in: list[bool]
+    rows: list[int]
+    numbers: Floats
+    categories: Ints
+    masks: Masks
+    values: Floats
+
+
+class Parted(NamedTuple):
+    """The records that are scored, and those that have only a status."""
+
+    scored: Gathered
+    failed: Gathered
+
+
+def gather(generation: Generation, batch: Batch, tally: Tally) -> Parted:
+    """These records as arrays; what is odd about scored ones goes into `tally`."""
+    failed = [record.status != "ok" for record in batch.records]
+    if not any(failed):
+        return Parted(_gathered(generation, batch, tally), _gathered(generation, Batch([], [], []), tally))
+    scored = [not status for status in failed]
+    return Parted(
+        _gathered(generation, batch.where(scored), tally), _gathered(generation, batch.where(failed), Counter())
+    )
+
+
+def concatenated(parts: Sequence[Gathered]) -> Gathered:
+    """All parts as one."""
+    if len(parts) == 1:
+        return parts[0]
+    *lists, numbers, categories, masks, values = zip(*parts, strict=True)
+    joined: list[Any] = [list(chain.from_iterable(pieces)) for pieces in lists]
+    joined += [np.concatenate(numbers, axis=1), np.concatenate(categories, axis=1)]
+    return Gathered._make([*joined, np.concatenate(masks), np.concatenate(values)])
+
+
+def _gathered(generation: Generation, batch: Batch, tally: Tally) -> Gathered:
+    records = batch.records
+    rows = [record.rows for record in records]
+    total = sum(rows)
+    columns = _columns(generation.features, records, rows, tally)
+    return Gathered(
+        [record.prediction_id for record in records],
+        batch.logs,
+        batch.seqs,
+        [record.event_us for record in records],
+        [record.received_us for record in records],
+        [_STATUS_CELL[record.status] for record in records],
+        [record.answered for record in records],
+        [record.fallback_from is not None and record.answered and record.status == "ok" for record in records],
+        rows,
+        _numbers(generation.features, columns, total, tally),
+        _categories(generation.features, columns, total, tally),
+        _masks(generation, columns, total),
+        _values(generation, records, rows, tally),
+    )
+
+
+def _columns(features: Features, records: Sequence[Record], rows: Sequence[int], tally: Tally) -> list[list[Any]]:
+    """One column a name, one value a row."""
+    given = [record.features for record in records]
+    if features.take is not None and set(rows) == {1}:
+        try:
+            return [[value for (value,) in column] for column in zip(*map(features.take, given), strict=True)]
+        except (TypeError, ValueError):
+            pass  # some record is odd: look at each
+    return [_column(given, rows, name, tally) for name in features.names]
+
+
+def _column(features: Sequence[Any], rows: Sequence[int], name: str, tally: Tally) -> list[Any]:
+    column: list[Any] = []
+    field = field_of(name)
+    for given, count in zip(features, rows, strict=True):
+        values = getattr(given, field)
+        if values is None:
+            tally["feature_absent", name] += count
+        elif len(values) != count:
+            tally["feature_ragged", name] += count
+        column.extend(values if values is not None and len(values) == count else repeat(None, count))
+    return column
+
+
+def _numbers(features: Features, columns: Sequence[list[Any]], rows: int, tally: Tally) -> Floats:
+    table = np.empty((len(features.numeric), rows), np.float64)
+    for place in range(len(features.numeric)):
+        table[place], wrong_types = parse_numbers(columns[place])
+        if wrong_types:
+            tally["feature_wrong_type", features.names[place]] += wrong_types
+    return table
+
+
+def _categories(features: Features, columns: Sequence[list[Any]], rows: int, tally: Tally) -> Ints:
+    cells = np.empty((len(features.categorical), rows), np.int64)
+    for number, column in enumerate(features.categorical):
+        place = len(features.numeric) + number
+        cells[number], wrong_types = bin_values(column, columns[place])
+        if wrong_types:
+            tally["feature_wrong_type", features.names[place]] += wrong_types
+    return cells
+
+
+def _masks(generation: Generation, columns: Sequence[list[Any]], rows: int) -> Masks:
+    masks = np.zeros(rows, np.uint64)
+    for cut in generation.cuts:
+        masks |= cut.bits[bin_values(cut.column, columns[cut.place]).cells]
+    return masks
+
+
+def _values(generation: Generation, records: Sequence[Record], rows: Sequence[int], tally: Tally) -> Floats:
+    task = generation.task
+    if task is None or not records:
+        return np.full((sum(rows), generation.values), np.nan)
+    predicted = predicted_of(task, [record.outputs.get(task.output) for record in records], rows)
+    if predicted.unusable:
+        tally["prediction_unusable", ""] += predicted.unusable
+    return predicted.values

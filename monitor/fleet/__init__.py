@@ -1,0 +1,1 @@
+"""Monitor workers on Kafka: partitions shared, counts published, restored and added up."""

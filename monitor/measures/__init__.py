@@ -1,0 +1,1 @@
+"""Counts -> statistics with intervals, and what they mean. Pure."""

@@ -1,0 +1,1 @@
+"""Counts and statistics -> answers: summaries, reports, metrics."""

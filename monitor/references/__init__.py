@@ -1,0 +1,1 @@
+"""Training data -> the frozen bins that everything is counted in."""

@@ -1,0 +1,1 @@
+"""Spool -> Kafka: the forwarder, its cursors and its housekeeping."""

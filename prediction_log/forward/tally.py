@@ -1,0 +1,45 @@
+"""What one forwarder process counts, and what is wrong just now.
+
+Enters: events, as they happen. Leaves: counts, a state, and the last trouble for people. Never decides anything.
+"""
+
+import logging
+from typing import Final
+
+from prediction_log.forward.feed import Part
+from prediction_log.forward.status import State
+
+WAITING_SECONDS: Final = 5.0
+"""Nothing acknowledged for so long, with something under way: Kafka is there, and does not take what we send."""
+
+
+class Tally:
+    """Counts since the process started; see `ForwarderStatus`."""
+
+    def __init__(self) -> None:
+        self.state: State = "connecting"
+        self.trouble: str | None = None
+        self.silent_seconds = 0.0
+        self.sent = self.acked = self.bytes = self.dead = self.rebuilds = self.repairs = self.removed = 0
+
+    @property
+    def visible_state(self) -> State:
+        """The state as others see it."""
+        if self.state == "forwarding" and self.silent_seconds > WAITING_SECONDS:
+            return "waiting"
+        return self.state
+
+    def acknowledged(self, part: Part) -> None:
+        """Kafka has this part: whatever was wrong is over."""
+        self.acked += part.records
+        self.bytes += part.bytes
+        self.dead += part.dead
+        if part.messages and self.trouble is not None:
+            logging.getLogger(__name__).info("forwarding again, after: %s", self.trouble)
+            self.trouble = None
+
+    def alarm(self, trouble: str) -> None:
+        """Something keeps records from going out; told to people once, as long as it stays the same."""
+        if trouble != self.trouble:
+            self.trouble = trouble
+            logging.getLogger(__name__).error("not forwarding: %s", trouble)

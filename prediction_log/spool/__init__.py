@@ -1,0 +1,1 @@
+"""The log on local disk: written, read, recovered."""

@@ -1,0 +1,44 @@
+"""Records that wait for the next commit, and who waits for them.
+
+Enters: one record at a time. Leaves: batches within BATCH_RECORDS_MAX and BATCH_BYTES_MAX, in order. Its own bound is the
+writer's: it asks for `bytes` before it adds.
+"""
+
+import asyncio
+
+from prediction_log.spool.segment import BATCH_BYTES_MAX, BATCH_RECORDS_MAX
+
+Waiter = asyncio.Future[None]
+Records = list[tuple[int, bytes]]
+Waiters = list[Waiter | None]
+
+
+class Pending:
+    """`records` as (kind, payload), and for each its waiter or None; `bytes` are the payloads' together. The writer adds to
+    them itself: a call a record is a tenth of an append.
+    """
+
+    def __init__(self) -> None:
+        self.records: Records = []
+        self.waiters: Waiters = []
+        self.bytes = 0
+
+    def take(self) -> tuple[Records, Waiters]:
+        """Take the next batch's records and waiters out."""
+        records, waiters = self.records, self.waiters
+        if len(records) <= BATCH_RECORDS_MAX and self.bytes <= BATCH_BYTES_MAX:
+            self.records, self.waiters, self.bytes = [], [], 0
+            return records, waiters
+        count = size = 0
+        while count < len(records) and count < BATCH_RECORDS_MAX and size < BATCH_BYTES_MAX:
+            size += len(records[count][1])
+            count += 1
+        self.records, self.waiters = records[count:], waiters[count:]
+        self.bytes -= size
+        return records[:count], waiters[:count]
+
+    def clear(self) -> Waiters:
+        """Drop all records; the waiters, who must be told."""
+        waiters = self.waiters
+        self.records, self.waiters, self.bytes = [], [], 0
+        return waiters
