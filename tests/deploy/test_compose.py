@@ -133,7 +133,7 @@ def test_what_says_whether_a_role_is_well_is_asked_at_a_path_that_is_served():
     image = re.search(r"HEALTH_URL=(\S+)", (DEPLOY.parent / "Dockerfile").read_text())[1]
     monitor = SERVICES["monitor-1"]["environment"]["HEALTH_URL"]
     gateway_paths = (DEPLOY.parent / "gateway" / "endpoints.py").read_text()
-    monitor_paths = (DEPLOY.parent / "monitor" / "http.py").read_text()
+    monitor_paths = (DEPLOY.parent / "monitor" / "pages" / "http.py").read_text()
 
     assert f'"{urllib.parse.urlsplit(image).path}"' in gateway_paths
     assert f'"{urllib.parse.urlsplit(monitor).path}"' in monitor_paths

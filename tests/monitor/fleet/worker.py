@@ -10,14 +10,14 @@ import os
 import signal
 import sys
 
-import prediction_log.kafka.stream
 from contracts.settings import decode_settings
 from monitor import main
 from monitor.fleet import dead_letters, group, partition
+from prediction_log.kafka import stream
 from tests.monitor.core import conftest as world
 
-prediction_log.stream.SESSION_MS = 3_000
-prediction_log.stream.HEARTBEAT_MS = 500
+stream.SESSION_MS = 3_000
+stream.HEARTBEAT_MS = 500
 group.PUBLISH_SECONDS = 0.3
 dead_letters.WINDOW_SECONDS = 6.0
 
