@@ -33,7 +33,7 @@ WAIT_SECONDS = 60.0
 _PROCESS = """
 import asyncio, os, signal, sys
 from contracts.settings import decode_settings
-from prediction_log import {module}
+from prediction_log.forward import {module}
 from prediction_log.forward.forwarding import serve_forwarder
 {patch}
 async def main():

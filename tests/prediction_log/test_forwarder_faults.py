@@ -26,7 +26,7 @@ from tests.services.ports import free_ports
 
 pytestmark = pytest.mark.anyio
 
-SWEEP = "from prediction_log import forwarding; forwarding.SWEEP_SECONDS = forwarding.WATCH_SECONDS = 0.05"
+SWEEP = "from prediction_log.forward import forwarding; forwarding.SWEEP_SECONDS = forwarding.WATCH_SECONDS = 0.05"
 DIE_AT = """
 import os, signal
 from prediction_log.spool import disk
