@@ -58,10 +58,11 @@ kafka: $(VENV)/test.stamp  ## a Kafka for development, until Ctrl-C: prints its 
 redis: $(VENV)/test.stamp  ## a Redis for development, until Ctrl-C: prints its URL
 	$(BIN)/python -m tests.services.redis
 
-bench: $(VENV)/test.stamp  ## requests/s against the floor, and predictions/s of the monitor (needs wrk); a fleet's: bench-fleet
+bench: $(VENV)/test.stamp  ## requests/s against the floor, the monitor's predictions/s, then bench-fleet (needs wrk)
 	@command -v wrk >/dev/null || { echo "make bench needs wrk; on Debian: apt-get install wrk"; exit 1; }
 	$(BIN)/python -m benchmarks.gateway
 	$(BIN)/python -m benchmarks.monitor_fold
+	@$(MAKE) --no-print-directory bench-fleet
 
 bench-fleet: $(VENV)/test.stamp  ## the same with Kafka: forwarder, monitor, and what answers feel of it (needs wrk)
 	@command -v wrk >/dev/null || { echo "make bench-fleet needs wrk; on Debian: apt-get install wrk"; exit 1; }
