@@ -104,10 +104,13 @@ def test_a_worker_killed_between_any_two_commits_goes_on_where_it_was(fleet, his
 
 @pytest.mark.parametrize("place", ["take", "publish", "published"])
 def test_what_a_killed_worker_left_behind_is_taken_over_from_what_it_published(fleet, history, place):
-    worker = fleet.worker("worker", fault=f"{place}:6")
+    worker = fleet.worker(
+        "worker", fault=f"{place}:4"
+    )  # each of the four partitions gets there once, whatever the pace
 
     asyncio.run(send(fleet, history))
     worker.process.wait(60)
+    assert worker.process.returncode == -signal.SIGKILL
     asyncio.run(send(fleet, history))
     other = fleet.worker("other")
 
