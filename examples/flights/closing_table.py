@@ -68,7 +68,9 @@ def _drift(closings: Sequence[Closing]) -> Table:
 
 def _certified(result: Result) -> str:
     records, missing, counted = (result.certificate[name] for name in ("records", "missing", "counted"))
-    return f"pointsman log verify: {records:,} records, {missing:,} missing, {counted or 0:,} counted by the monitor"
+    said = f"pointsman log verify: {records:,} records, {missing:,} missing, {counted or 0:,} counted by the monitor"
+    audit = sum(log["kinds"].get("audit", 0) for log in result.certificate.get("logs", ()))
+    return f"{said} and {audit} of the audit" if audit and counted is not None and counted + audit == records else said
 
 
 def _verdict(what: str, good: bool, yes: str, no: str) -> Text:  # noqa: FBT001  it is what is being said
