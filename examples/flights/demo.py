@@ -27,7 +27,7 @@ from examples.flights.replay import ReplayFailed
 from examples.flights.result import Made, Result
 from examples.flights.sampling import spread
 from examples.flights.settling import settle
-from examples.flights.system import SystemFailed, check_plan_is_new, running_system, until_ended
+from examples.flights.system import SystemFailed, running_system, until_ended
 from examples.flights.training import Trained
 from examples.flights.travelling import Journey, travel
 from examples.flights.versions import MODEL
@@ -92,7 +92,6 @@ async def _serve(
         watch = Watch(asking)
         with view.working("pointsman up: starting gateway, admin API and monitor"):
             await stack.enter_async_context(running_system(options.registry, options.state_dir, addresses, settings))
-            await check_plan_is_new(addresses.admin)
         view.say(f"replaying {len(journey.flights):,} flights of April to December through {addresses.gateway}")
         travelled = await travel(journey, addresses, watch, view)
         with view.working("waiting for the monitor, and counting the log a second time"):

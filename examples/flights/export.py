@@ -59,7 +59,9 @@ def _graph(pipeline: Pipeline, columns: list[str]) -> bytes:
         warnings.filterwarnings("ignore", r"Field onnx\.AttributeProto\.ints: Expected an int", DeprecationWarning)
         options = {id(pipeline): {"zipmap": False}}
         model = to_onnx(pipeline, initial_types=kinds, name=MODEL, options=options, target_opset=OPSET)
-    graph: bytes = model.SerializeToString()
+    # skl2onnx lists them in the order of a set: the version's digest would vary with it from process to process
+    model.opset_import.sort(key=lambda opset: opset.domain)
+    graph: bytes = model.SerializeToString(deterministic=True)
     return graph
 
 

@@ -14,6 +14,8 @@ from typing import Final
 
 import httpx
 
+from contracts.plan import Plan
+from contracts.wire import decode
 from examples.flights.addresses import Addresses
 from examples.flights.versions import MODEL
 
@@ -31,7 +33,7 @@ class SystemFailed(RuntimeError):
 async def running_system(
     registry: Path, state_dir: Path, addresses: Addresses, settings: Mapping[str, str]
 ) -> AsyncIterator[None]:
-    """`pointsman up` with one worker, ready; it drains when the block is left."""
+    """`pointsman up` with one worker and a plan that nobody shifted yet, ready; it drains when the block is left."""
     log = state_dir / "up.log"
     process = await _start(registry, state_dir, addresses, settings, log)
     try:
@@ -45,13 +47,15 @@ async def running_system(
         raise SystemFailed(f"pointsman up ended with code {code}:\n{_tail(log)}")
 
 
-async def check_plan_is_new(admin: str) -> None:
-    """Refuse to tell the story on top of another: a plan store that is shared may hold a plan of this model already."""
-    async with httpx.AsyncClient(base_url=admin, timeout=30.0) as client:
-        plan = (await client.get(f"/admin/models/{MODEL}/plan")).raise_for_status().json()
-    if plan["revision"] > 1:
+def check_plan_is_new(body: bytes) -> None:
+    """Refuse to tell the story on top of another: a plan store that is shared may hold a plan of this model already.
+
+    Looked at before the gateway is waited for: versions that only the other story's registry has never get ready here.
+    """
+    plan = decode(Plan, body)
+    if plan.revision > 1:
         raise SystemFailed(
-            f"the plan of {MODEL} is at revision {plan['revision']} already: name an empty plan store, such as another"
+            f"the plan of {MODEL} is at revision {plan.revision} already: name an empty plan store, such as another"
             " database of the same Redis (redis://HOST:6379/1)"
         )
 
@@ -79,28 +83,35 @@ async def _start(
 
 async def _ready(process: asyncio.subprocess.Process, addresses: Addresses, log: Path) -> None:
     """Return when gateway, admin and monitor answer; raises `SystemFailed` after READY_SECONDS_MAX or when it ends."""
-    wanted = [
+    plan = f"{addresses.admin}/admin/models/{MODEL}/plan"
+    rest = [
         f"{addresses.gateway}/v2/health/ready",
         f"{addresses.gateway}/v2/models/{MODEL}/ready",
-        f"{addresses.admin}/admin/models/{MODEL}/plan",
         f"{addresses.monitor}/summaries?model={MODEL}",
     ]
     deadline = asyncio.get_running_loop().time() + READY_SECONDS_MAX
     async with httpx.AsyncClient(timeout=5.0) as client:
-        for url in wanted:
-            while not await _answers(client, url):
-                if process.returncode is not None:
-                    raise SystemFailed(f"pointsman up ended with code {process.returncode}:\n{_tail(log)}")
-                if asyncio.get_running_loop().time() > deadline:
-                    raise SystemFailed(f"{url} does not answer after {READY_SECONDS_MAX:.0f} s:\n{_tail(log)}")
-                await asyncio.sleep(_LOOK_EVERY_SECONDS)
+        check_plan_is_new(await _answer(client, plan, process, deadline, log))
+        for url in rest:
+            await _answer(client, url, process, deadline, log)
 
 
-async def _answers(client: httpx.AsyncClient, url: str) -> bool:
-    try:
-        return (await client.get(url)).status_code == httpx.codes.OK
-    except httpx.TransportError:
-        return False
+async def _answer(
+    client: httpx.AsyncClient, url: str, process: asyncio.subprocess.Process, deadline: float, log: Path
+) -> bytes:
+    """What is said at `url` once that is 200; raises `SystemFailed` at the deadline or when the process ends."""
+    while True:
+        try:
+            reply = await client.get(url)
+        except httpx.TransportError:
+            reply = None
+        if reply is not None and reply.status_code == httpx.codes.OK:
+            return reply.content
+        if process.returncode is not None:
+            raise SystemFailed(f"pointsman up ended with code {process.returncode}:\n{_tail(log)}")
+        if asyncio.get_running_loop().time() > deadline:
+            raise SystemFailed(f"{url} does not answer after {READY_SECONDS_MAX:.0f} s:\n{_tail(log)}")
+        await asyncio.sleep(_LOOK_EVERY_SECONDS)
 
 
 async def _ended(process: asyncio.subprocess.Process) -> int:

@@ -2,6 +2,7 @@
 
 import msgspec
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 
@@ -51,6 +52,11 @@ def test_a_graph_that_differs_is_refused(trained, monkeypatch):
     monkeypatch.setattr(exporting, "DIFFERENCE_MAX", -1.0)
     with pytest.raises(ValueError, match="differs from scikit-learn"):
         exporting.export(trained.pipeline, trained.held_out[list(trained.recipe.inputs)].head(5))
+
+
+def test_the_graph_lists_its_operator_sets_in_one_order_so_that_a_seed_gives_one_digest(graph):
+    domains = [opset.domain for opset in onnx.load_from_string(graph).opset_import]
+    assert domains == ["", "ai.onnx.ml"]
 
 
 def test_every_column_is_an_input_of_its_own_and_the_output_is_a_plain_tensor(trained, graph):
