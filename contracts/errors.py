@@ -12,6 +12,7 @@
     │   ├── RegistryUnavailable
     │   └── StoreUnavailable
     ├── DeadlineExceeded     the caller's time ran out
+    ├── CallerGone           nobody waits for the answer any more
     ├── ModelRejected        these files must not or cannot be served
     ├── ModelFailed          the model ran and failed, or answered what cannot be passed on
     ├── CorruptLog           bytes of the prediction log are not what was written
@@ -97,6 +98,12 @@ class DeadlineExceeded(PointsmanError):
 
     code = "deadline_exceeded"
     retriable = True
+
+
+class CallerGone(PointsmanError):
+    """The caller closed the connection before the answer was there; what is not run yet is not run for nobody."""
+
+    code = "caller_gone"
 
 
 class ModelRejected(PointsmanError):

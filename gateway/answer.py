@@ -1,22 +1,23 @@
 """The whole request path: one snapshot, one route, one run, one record, then the reply.
 
-Enters: a call. Leaves: an answer whose record is durable, or an error whose record is (where a route was taken). A
-challenger that cannot answer is replaced by the champion inside the caller's deadline, and both facts are recorded.
-Never knows a status code, a wire format or a clock of its own.
+Enters: the calls of one step of the event loop. Leaves: each is told its end: an answer whose record is durable, or an
+error whose record is (where a route was taken). A challenger that cannot answer is replaced by the champion inside the
+caller's deadline, and both facts are recorded. Calls go on together, step by step, as far as they go the same way; none
+waits for another's deadline, and none fails with another. Never knows a status code, a wire format or a clock of its own.
 """
 
-import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
-from contracts.errors import DeadlineExceeded, InvalidInput, PointsmanError
+from contracts.errors import PointsmanError
 from gateway.admission import challenger_deadline_ns
+from gateway.attempt import Attempt, said
 from gateway.call import Answer, Call
 from gateway.clock import Clock
-from gateway.models.batching import Ran
-from gateway.models.inputs import Missing, check_names, fit
+from gateway.models.batching import Batcher
+from gateway.models.inputs import check_names
 from gateway.models.serving import Serving
 from gateway.recorder import Recorder
-from gateway.records import Fate
 from gateway.shadow import Shadows
 from gateway.traffic.routing import Route, named_variant, route, route_to, stand_in
 
@@ -36,49 +37,84 @@ class Gateway:
         self._shadows = shadows
         self._clock = clock
 
-    async def answer(self, call: Call) -> Answer:
-        """The answer to one call; any `PointsmanError` says why there is none."""
+    def answer(self, calls: Sequence[Call]) -> None:
+        """Answer calls that came together; each is told its end, before this returns or later."""
+        attempts = []
+        for call in calls:
+            try:
+                attempts.append(self._routed(call))
+            except Exception as error:
+                call.tell(call, said(error))
+        self._run(attempts)
+
+    def _routed(self, call: Call) -> Attempt:
+        """The first attempt of a call: its route under the snapshot of this moment."""
         serving = self._serving(call.model)
         check_names(call.request, serving.union)
-        revision = serving.points.plan.revision
         chosen = choose(serving, call)
-        fate = await self._run(serving, chosen, call)
-        if fate.failure is not None and may_stand_in(chosen):
-            await self._recorder.durably(revision, call, fate)
-            fate = await self._run(serving, stand_in(serving.points, chosen), call)
-            fate = fate._replace(fallback_from=chosen.variant.name)
-        await self._recorder.durably(revision, call, fate)
-        self._shadows.ask(serving, call)
-        if fate.ran is None:
-            assert fate.failure is not None, "a run without an answer says why"
-            raise fate.failure
-        return reply_of(call, fate.route, fate.ran)
-
-    async def _run(self, serving: Serving, taken: Route, call: Call) -> Fate:
-        """Ask one version for the answer; a failure is a fate too."""
-        extra: list[str] = []
         deadline_ns = call.deadline_ns
-        if may_stand_in(taken):
+        if may_stand_in(chosen):
             deadline_ns = challenger_deadline_ns(self._clock.mono_ns(), deadline_ns)
-        try:
-            runner = serving.runner(taken.variant)
-            fitted = fit(call.request, runner.session.signature)
-            if isinstance(fitted, Missing):
-                raise InvalidInput(fitted.message(runner.label))
-            extra = fitted.extra
-            running = runner.answers.run(fitted, deadline_ns)
-            ran = await (running if runner.answers.inline else self._in_time(running, deadline_ns, runner.label))
-        except PointsmanError as failure:
-            return Fate(taken, call.request.rows, extra, None, failure, answered=False)
-        return Fate(taken, call.request.rows, extra, ran, None, answered=True)
+        return Attempt(call, serving, chosen, deadline_ns)
 
-    async def _in_time(self, running: "asyncio.Future[Ran]", deadline_ns: int, label: str) -> Ran:
-        seconds = (deadline_ns - self._clock.mono_ns()) / 1e9
-        try:
-            async with asyncio.timeout(seconds):
-                return await running
-        except TimeoutError:
-            raise DeadlineExceeded(f"{label}: no answer within {seconds * 1000:.0f} ms; allow more time") from None
+    def _run(self, attempts: Sequence[Attempt]) -> None:
+        """Ask each attempt's version, all attempts of one version together."""
+        groups: dict[Batcher, list[Attempt]] = {}
+        unfit = []
+        for attempt in attempts:
+            try:
+                runner = attempt.serving.runner(attempt.route.variant)
+                attempt.fit(runner)
+                groups.setdefault(runner.answers, []).append(attempt)
+            except Exception as error:
+                attempt.end(said(error))
+                unfit.append(attempt)
+        if unfit:
+            self._ran(unfit)
+        for answers, group in groups.items():
+            answers.run(group, self._ran)
+
+    def _ran(self, attempts: Sequence[Attempt]) -> None:
+        """Record what became of attempts that are over; then the champion stands in, or the caller is told."""
+        final: list[Attempt] = []
+        missed: list[Attempt] = []
+        for attempt in attempts:
+            failed = attempt.failure is not None
+            attempt.answered = not failed
+            stands_in = failed and may_stand_in(attempt.route) and not attempt.gone
+            (missed if stands_in else final).append(attempt)
+        if missed:
+            self._record(missed, self._stand_in)
+        if final:
+            self._record(final, self._tell)
+
+    def _record(self, attempts: Sequence[Attempt], then: Callable[[Sequence[Attempt]], None]) -> None:
+        """Go on with `then` once the records are durable; who cannot be recorded is not answered."""
+
+        def recorded(refused: PointsmanError | None) -> None:
+            try:
+                (then if refused is None else partial(refuse, error=refused))(attempts)
+            except Exception as error:
+                refuse(attempts, said(error))
+
+        self._recorder.durably(attempts, recorded)
+
+    def _stand_in(self, attempts: Sequence[Attempt]) -> None:
+        """Ask the champion instead, for as long as the caller gives."""
+        again = []
+        for missed in attempts:
+            champion = stand_in(missed.serving.points, missed.route)
+            attempt = Attempt(missed.call, missed.serving, champion, missed.call.deadline_ns)
+            attempt.fallback_from = missed.route.variant.name
+            again.append(attempt)
+        self._run(again)
+
+    def _tell(self, attempts: Sequence[Attempt]) -> None:
+        """Reply, and only then ask the shadows."""
+        for attempt in attempts:
+            call = attempt.call
+            call.tell(call, attempt.failure or reply_of(attempt))
+        self._shadows.ask(attempts)
 
 
 def choose(serving: Serving, call: Call) -> Route:
@@ -100,11 +136,17 @@ def may_stand_in(taken: Route) -> bool:
     return taken.variant.role == "challenger" and taken.assignment.reason == "hash"
 
 
-def reply_of(call: Call, taken: Route, ran: Ran) -> Answer:
+def reply_of(attempt: Attempt) -> Answer:
     """The answer, with only the outputs that were asked for, in the order asked."""
-    outputs = ran.outputs
+    call, variant = attempt.call, attempt.route.variant
+    assert attempt.ran is not None, "an attempt without a failure ran"
+    outputs = attempt.ran.outputs
     if call.request.outputs is not None:
         outputs = {name: outputs[name] for name in call.request.outputs}
-    return Answer(
-        call.prediction_id, call.model, taken.variant.ref.version, taken.variant.name, call.request_id, outputs
-    )
+    return Answer(call.prediction_id, call.model, variant.ref.version, variant.name, call.request_id, outputs)
+
+
+def refuse(attempts: Sequence[Attempt], error: PointsmanError) -> None:
+    """Tell every caller why there is no answer."""
+    for attempt in attempts:
+        attempt.call.tell(attempt.call, error)

@@ -1,15 +1,19 @@
-"""One request on its way: what the caller sent, when it came, and the unit that routes it."""
+"""One request on its way: what the caller sent, when it came, the unit that routes it, and who waits for the answer."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
+from contracts.errors import PointsmanError
 from contracts.prediction import Output, UnitSource
-from gateway.protocol.v2 import InferRequest
+from gateway.protocol.request import InferRequest
 
 
 class Call(NamedTuple):
     """A decoded request with everything that its record needs. `pin` is the version or alias in the path, if any;
     `routing_key` and `request_id` are the caller's own, from parameters or headers. Times: `received_us` since the
-    epoch, `arrived_ns` and `deadline_ns` on the monotonic clock, `event_us` when the predicted event happened.
+    epoch, `arrived_ns` and `deadline_ns` on the monotonic clock, `event_us` when the predicted event happened. `caller`
+    is who `tell` tells: whatever the wire it came by knows it as, with `gone` true where nobody would read an answer any
+    more. `tell` is called once, with the call's end, and never raises.
     """
 
     model: str
@@ -22,6 +26,8 @@ class Call(NamedTuple):
     event_us: int
     arrived_ns: int
     deadline_ns: int
+    caller: Any
+    tell: "Callable[[Call, Answer | PointsmanError], None]"
 
     @property
     def unit(self) -> str:

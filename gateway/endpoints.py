@@ -32,6 +32,20 @@ from prediction_log.spool.writer import LogWriter
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
+class SlowAsker:
+    """Waits for the reply to a request that came by the ASGI app."""
+
+    gone = False
+
+    def __init__(self, reply: "asyncio.Future[Reply]") -> None:
+        self.reply = reply
+
+    def send(self, reply: Reply) -> None:
+        """This is the reply; nobody may be there to take it."""
+        if not self.reply.done():
+            self.reply.set_result(reply)
+
+
 class DataPlane:
     """The endpoints of one worker."""
 
@@ -119,7 +133,9 @@ class DataPlane:
         body = await self._body(request)
         target = target_of(request.scope["raw_path"])
         assert target is not None, "the route only matches inference paths"
-        return _response(await self._inference.infer(Arrival(target, request.headers.raw, body)))
+        asker = SlowAsker(asyncio.get_running_loop().create_future())
+        self._inference.answer([Arrival(target, request.headers.raw, body, asker)])
+        return _response(await asker.reply)
 
     async def labels(self, request: Request) -> Response:
         """202 once every accepted label is durable."""

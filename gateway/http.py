@@ -4,14 +4,15 @@ Enters: requests of applications. Leaves: replies in the Open Inference Protocol
 Never routes, runs or records anything itself.
 """
 
-import logging
+from collections.abc import Sequence
 
 from contracts.errors import InvalidInput, PointsmanError
 from gateway.admission import deadline_ns
 from gateway.answer import Gateway
+from gateway.attempt import said
 from gateway.call import Answer, Call
 from gateway.clock import Clock
-from gateway.edge.fast_lane import Arrival
+from gateway.edge.fast_lane import Arrival, Asker
 from gateway.edge.reply import Reply
 from gateway.metrics import Meter
 from gateway.models.inputs import check_rows
@@ -31,21 +32,34 @@ class Inference:
         self._timeout_ms = timeout_ms
         self._rows_max = rows_max
 
-    async def infer(self, arrival: Arrival) -> Reply:
-        """The reply to one inference request; never raises."""
-        try:
-            answer = await self._gateway.answer(self._call(arrival))
-            return Reply(200, encode_answer(answer))
-        except PointsmanError as error:
-            return self.refuse(status_of(error), str(error), error.code)
-        except Exception:
-            logging.getLogger("pointsman.gateway").exception("an inference request broke the gateway")
-            return self.refuse(500, "internal error; the gateway's log has the details", "internal")
+    def answer(self, arrivals: Sequence[Arrival]) -> None:
+        """Answer requests that came together; each asker is sent its reply, before this returns or later."""
+        calls = []
+        for arrival in arrivals:
+            try:
+                calls.append(self._call(arrival))
+            except Exception as error:
+                arrival.asker.send(self._refusal(said(error)))
+        self._gateway.answer(calls)
 
     def refuse(self, status: int, message: str, reason: str = "invalid_input") -> Reply:
         """A counted refusal."""
         self._meter.reject(status, reason)
         return error_reply(status, message)
+
+    def _tell(self, call: Call, end: Answer | PointsmanError) -> None:
+        if isinstance(end, Answer):
+            try:
+                reply = Reply(200, encode_answer(end))
+            except Exception as error:
+                reply = self._refusal(said(error))
+        else:
+            reply = self._refusal(end)
+        asker: Asker = call.caller
+        asker.send(reply)
+
+    def _refusal(self, error: PointsmanError) -> Reply:
+        return self.refuse(status_of(error), str(error), error.code)
 
     def _call(self, arrival: Arrival) -> Call:
         clock = self._clock
@@ -64,6 +78,8 @@ class Inference:
             event_us=received_us if request.event_us is None else request.event_us,
             arrived_ns=arrived_ns,
             deadline_ns=deadline_ns(arrived_ns, request.timeout_us, self._timeout_ms),
+            caller=arrival.asker,
+            tell=self._tell,
         )
 
 

@@ -1,14 +1,16 @@
-"""Fates -> durable records: the one place where the gateway writes its prediction log.
+"""Attempts that are over -> durable records: the one place where the gateway writes its prediction log.
 
-Enters: a call and how one version's part in it ended. Leaves: a record in the log and a count in the metrics. Never
-answers anybody.
+Enters: attempts. Leaves: records in the log and counts in the metrics. Never answers anybody.
 """
 
+from collections.abc import Callable, Sequence
+
+from contracts.errors import PointsmanError
 from contracts.wire import encode
-from gateway.call import Call
+from gateway.attempt import Attempt
 from gateway.clock import Clock
 from gateway.metrics import Meter
-from gateway.records import Fate, Origin, record_of
+from gateway.records import Origin, record_of
 from prediction_log.spool.segment import Kind
 from prediction_log.spool.writer import LogWriter
 
@@ -22,19 +24,31 @@ class Recorder:
         self._clock = clock
         self._origin = origin
 
-    async def durably(self, revision: int, call: Call, fate: Fate) -> None:
-        """Return when the record is durable; `LogUnavailable` where it cannot be."""
-        payload = self._payload(revision, call, fate)
-        if self._log is not None:
-            await self._log.append(Kind.PREDICTION, payload)
+    def durably(self, attempts: Sequence[Attempt], recorded: Callable[[PointsmanError | None], None]) -> None:
+        """Record attempts that go the same way, at least one; `recorded` hears None once all records are durable, or why
+        they cannot be.
+        """
+        payloads = self._payloads(attempts)
+        if self._log is None:
+            recorded(None)
+            return
+        try:
+            self._log.append_all(Kind.PREDICTION, payloads, recorded)
+        except PointsmanError as refusal:
+            recorded(refusal)
 
-    def later(self, revision: int, call: Call, fate: Fate) -> None:
-        """Write the record with the next commit; nobody waits for it."""
-        payload = self._payload(revision, call, fate)
+    def later(self, attempts: Sequence[Attempt]) -> None:
+        """Write the records with the next commit; nobody waits for them."""
+        payloads = self._payloads(attempts)
         if self._log is not None:
-            self._log.append_later(Kind.PREDICTION, payload)
+            for payload in payloads:
+                self._log.append_later(Kind.PREDICTION, payload)
 
-    def _payload(self, revision: int, call: Call, fate: Fate) -> bytes:
-        record = record_of(call, fate, revision, self._origin, self._clock.mono_ns())
-        self._meter.observe(record)
-        return encode(record)
+    def _payloads(self, attempts: Sequence[Attempt]) -> list[bytes]:
+        now_ns = self._clock.mono_ns()
+        payloads = []
+        for attempt in attempts:
+            record = record_of(attempt, self._origin, now_ns)
+            self._meter.observe(record)
+            payloads.append(encode(record))
+        return payloads

@@ -1,15 +1,13 @@
-"""A request and what became of it -> its prediction record; pure.
+"""What became of an attempt -> its prediction record; pure.
 
-Enters: the call, its route, and either what ran or why nothing did. Leaves: the record. Never decides anything.
+Enters: an attempt that is over. Leaves: the record. Never decides anything.
 """
 
 from typing import NamedTuple
 
-from contracts.errors import DeadlineExceeded, ModelFailed, PointsmanError
+from contracts.errors import DeadlineExceeded, ModelFailed
 from contracts.prediction import Latency, Prediction, Status
-from gateway.call import Call
-from gateway.models.batching import Ran
-from gateway.traffic.routing import Route
+from gateway.attempt import Attempt
 
 ERROR_CHARS_MAX = 500
 
@@ -21,34 +19,21 @@ class Origin(NamedTuple):
     gateway_version: str
 
 
-class Fate(NamedTuple):
-    """How one version's part in a request ended. `extra` are inputs of the request that this version does not take."""
-
-    route: Route
-    rows: int
-    extra: list[str]
-    ran: Ran | None
-    failure: PointsmanError | None
-    answered: bool
-    skipped: bool = False
-    fallback_from: str | None = None
-
-
-def status_of(fate: Fate) -> Status:
+def status_of(attempt: Attempt) -> Status:
     """The record's status."""
-    if fate.skipped:
+    if attempt.skipped:
         return "skipped"
-    if fate.failure is None:
+    if attempt.failure is None:
         return "ok"
-    if isinstance(fate.failure, DeadlineExceeded):
+    if isinstance(attempt.failure, DeadlineExceeded):
         return "timeout"
-    return "error" if isinstance(fate.failure, ModelFailed) else "refused"
+    return "error" if isinstance(attempt.failure, ModelFailed) else "refused"
 
 
-def record_of(call: Call, fate: Fate, revision: int, origin: Origin, now_ns: int) -> Prediction:
+def record_of(attempt: Attempt, origin: Origin, now_ns: int) -> Prediction:
     """The record of one version's part in a request; `now_ns` is on the monotonic clock."""
-    variant, assignment = fate.route
-    ran, failure = fate.ran, fate.failure
+    call, ran, failure = attempt.call, attempt.ran, attempt.failure
+    variant, assignment = attempt.route
     return Prediction(
         prediction_id=call.prediction_id,
         request_id=call.request_id,
@@ -59,17 +44,17 @@ def record_of(call: Call, fate: Fate, revision: int, origin: Origin, now_ns: int
         digest=variant.ref.digest,
         variant=variant.name,
         role=variant.role,
-        answered=fate.answered,
-        revision=revision,
+        answered=attempt.answered,
+        revision=attempt.serving.points.plan.revision,
         assignment=assignment,
-        rows=fate.rows,
+        rows=call.request.rows,
         features=ran.features if ran else {},
-        extra_features=fate.extra,
+        extra_features=attempt.extra,
         outputs=ran.outputs if ran else {},
-        status=status_of(fate),
+        status=status_of(attempt),
         error_code=failure.code if failure else None,
         error=str(failure)[:ERROR_CHARS_MAX] if failure else None,
-        fallback_from=fate.fallback_from,
+        fallback_from=attempt.fallback_from,
         latency=Latency(
             queue_us=ran.queue_us if ran else 0,
             run_us=ran.run_us if ran else 0,

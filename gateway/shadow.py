@@ -1,24 +1,25 @@
 """Asks challengers beside whoever answered, after the reply.
 
-Enters: the snapshot and the call that was just answered. Leaves: one record for each shadow: what it said, or why it was
+Enters: attempts whose callers were just told. Leaves: one record for each of their shadows: what it said, or why it was
 not asked. Never delays an answer: at most `in_flight_max` shadows are under way, the shadow is shed while answers wait,
 and every skip is a record, so that the comparison is not biased towards quiet hours.
 """
 
 import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Final
 
-from contracts.errors import InvalidInput, Overloaded, PointsmanError, Unavailable
-from gateway.call import Call
+from contracts.errors import Overloaded, Unavailable
+from gateway.attempt import Attempt, said
 from gateway.clock import Clock
-from gateway.models.batching import Ran
-from gateway.models.inputs import Missing, fit
-from gateway.models.serving import Serving
+from gateway.models.batching import Batcher
 from gateway.recorder import Recorder
-from gateway.records import Fate
-from gateway.traffic.routing import Route, shadow_routes
+from gateway.traffic.routing import shadow_routes
 
-ANSWERS_WAITING_MAX = 64
+ANSWERS_WAITING_MAX: Final = 64
 """Shadows are shed while more answers than this wait for the same model's champion."""
+_LOOK_EVERY_SECONDS: Final = 0.01
 
 
 class Shadows:
@@ -36,61 +37,67 @@ class Shadows:
         self._clock = clock
         self._in_flight_max = in_flight_max
         self._timeout_ns = int(timeout_ms * 1e6)
-        self._running: set[asyncio.Future[Ran]] = set()
+        self._running: set[Attempt] = set()
         self._draining = False
 
-    def ask(self, serving: Serving, call: Call) -> None:
-        """Ask the shadows of this call as soon as the running step, the reply's, is over."""
-        if serving.points.shadows:
-            asyncio.get_running_loop().call_soon(self._ask, serving, call)
+    def ask(self, told: Sequence[Attempt]) -> None:
+        """Ask the shadows of these calls as soon as the running step, the replies', is over."""
+        shadowed = [attempt for attempt in told if attempt.serving.points.shadows]
+        if shadowed:
+            asyncio.get_running_loop().call_soon(self._ask, shadowed)
 
     async def drain(self, seconds: float) -> None:
         """Take no more work, give what is under way some seconds, and record the rest as skipped."""
         self._draining = True
-        if self._running:
-            await asyncio.wait(self._running, timeout=seconds)
-        for running in list(self._running):
-            running.cancel()
-        await asyncio.sleep(0)
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        while self._running and loop.time() < until:
+            await asyncio.sleep(_LOOK_EVERY_SECONDS)
+        left = list(self._running)
+        for attempt in left:
+            attempt.end(Unavailable("the worker drained before the shadow ran"))
+        if left:
+            self._over(left)
 
-    def _ask(self, serving: Serving, call: Call) -> None:
-        for taken in shadow_routes(serving.points, call.unit, call.unit_source):
-            try:
-                self._start(serving, call, taken)
-            except PointsmanError as failure:
-                self._write(
-                    serving, call, Fate(taken, call.request.rows, [], None, failure, answered=False, skipped=True)
-                )
+    def _ask(self, told: Sequence[Attempt]) -> None:
+        """Start every shadow that may be asked, all of one version together, and record those that may not."""
+        groups: dict[Batcher, list[Attempt]] = {}
+        shed = []
+        for answered in told:
+            call, points = answered.call, answered.serving.points
+            deadline_ns = self._clock.mono_ns() + self._timeout_ns
+            for taken in shadow_routes(points, call.unit, call.unit_source):
+                attempt = Attempt(call, answered.serving, taken, deadline_ns)
+                try:
+                    groups.setdefault(self._queue(attempt), []).append(attempt)
+                    self._running.add(attempt)
+                except Exception as error:
+                    attempt.end(said(error))
+                    shed.append(attempt)
+        for queue, group in groups.items():
+            queue.run(group, self._over)
+        if shed:
+            self._over(shed, asked=False)
 
-    def _start(self, serving: Serving, call: Call, taken: Route) -> None:
-        runner = serving.runner(taken.variant)
+    def _queue(self, attempt: Attempt) -> Batcher:
+        """The queue that takes this attempt, fitted; raises why it may not be asked."""
+        serving = attempt.serving
+        runner = serving.runner(attempt.route.variant)
         if self._draining:
             raise Unavailable("the worker is draining")
         if len(self._running) >= self._in_flight_max:
             raise Overloaded(f"{self._in_flight_max} shadows are under way already")
         if serving.runner(serving.points.champion).answers.waiting > ANSWERS_WAITING_MAX:
             raise Overloaded(f"more than {ANSWERS_WAITING_MAX} answers wait: shadows are shed first")
-        fitted = fit(call.request, runner.session.signature)
-        if isinstance(fitted, Missing):
-            raise InvalidInput(fitted.message(runner.label))
-        running = runner.shadows.run(fitted, self._clock.mono_ns() + self._timeout_ns)
-        self._running.add(running)
-        running.add_done_callback(lambda done: self._finished(serving, call, taken, fitted.extra, done))
+        attempt.fit(runner)
+        return runner.shadows
 
-    def _finished(
-        self, serving: Serving, call: Call, taken: Route, extra: list[str], done: "asyncio.Future[Ran]"
-    ) -> None:
-        self._running.discard(done)
-        ran: Ran | None = None
-        failure: PointsmanError | None = None
-        if done.cancelled():
-            failure = Unavailable("the worker drained before the shadow ran")
-        elif isinstance(error := done.exception(), PointsmanError):
-            failure = error
-        else:
-            ran = done.result()
-        skipped = isinstance(failure, Unavailable)
-        self._write(serving, call, Fate(taken, call.request.rows, extra, ran, failure, answered=False, skipped=skipped))
-
-    def _write(self, serving: Serving, call: Call, fate: Fate) -> None:
-        self._recorder.later(serving.points.plan.revision, call, fate)
+    def _over(self, attempts: Sequence[Attempt], *, asked: bool = True) -> None:
+        """Record what became of shadows: those that could not be asked just now, and those never asked, were skipped."""
+        self._running.difference_update(attempts)
+        for attempt in attempts:
+            attempt.skipped = not asked or isinstance(attempt.failure, Unavailable)
+        try:
+            self._recorder.later(attempts)
+        except Exception:
+            logging.getLogger("pointsman.gateway").exception("records of shadows broke")

@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from contracts.errors import (
+    CallerGone,
     Conflict,
     CorruptLog,
     DeadlineExceeded,
@@ -27,6 +28,7 @@ STATUS_OF: Final = MappingProxyType(
         InvalidInput: 400,
         NotFound: 404,
         Conflict: 409,
+        CallerGone: 499,
         ModelRejected: 422,
         ModelFailed: 500,
         CorruptLog: 500,

@@ -176,7 +176,7 @@ async def serve_worker(
     log = await _open_log(settings, slot)
     worker = make_worker(settings, slot, log, clock)
     edge = Edge(fitted_to_process(Limits()), worker.meter.close, asyncio.get_running_loop().time())
-    lane = Lane(worker.inference.infer, worker.inference.refuse, settings.body_bytes_max, edge)
+    lane = Lane(worker.inference.answer, worker.inference.refuse, settings.body_bytes_max, edge)
     server = Server(_uvicorn_config(settings, worker, lane))
     async with AsyncExitStack() as stack:
         stack.push_async_callback(worker.shared.aclose)

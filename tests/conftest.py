@@ -120,6 +120,25 @@ class Graphs:
             [self.constant("trips", trips, np.int64)],
         )
 
+    def hanging(self) -> ModelProto:
+        """X [n, 1] -> y = x, after as many turns as the greatest x says: quick for zeros, for ever for a huge one."""
+        body = helper.make_graph(
+            [self.node("Add", ["v", "none"], ["v_next"]), self.node("Identity", ["go"], ["go_on"])],
+            "body",
+            [self.value("trip", [], "INT64"), self.value("go", [], "BOOL"), self.value("v", ["n", 1])],
+            [self.value("go_on", [], "BOOL"), self.value("v_next", ["n", 1])],
+            [self.constant("none", [0])],
+        )
+        return self.model(
+            [
+                self.node("ReduceMax", ["x"], ["most"], keepdims=0),
+                self.node("Cast", ["most"], ["trips"], to=7),
+                self.node("Loop", ["trips", "", "x"], ["y"], body=body),
+            ],
+            [self.value("x", ["n", 1])],
+            [self.value("y", ["n", 1])],
+        )
+
     def bomb(self, elements: int) -> ModelProto:
         """From x [n, 2] to y = x + the sum of as many zeros: 4 bytes each, only made when it runs."""
         return self.model(

@@ -201,7 +201,7 @@ class Connection(HttpToolsProtocol):
         if within and isinstance(own, Turn):
             own.refuse(reply)
             if not own.queued and not own.started:
-                self._start_asgi_task(own, self.app)  # type: ignore[arg-type]  # a cycle of our own, of the same shape
+                own.start()
             return
         turn = Turn(self, keep_alive=False)
         turn.refuse(reply)
@@ -213,7 +213,7 @@ class Connection(HttpToolsProtocol):
             self.flow.pause_reading()
             self.pipeline.appendleft((turn, self.app))  # type: ignore[arg-type]  # likewise
         else:
-            self._start_asgi_task(turn, self.app)  # type: ignore[arg-type]  # likewise
+            turn.start()
 
     def part(self) -> None:
         """The last reply is out: end from this side, so that the client reads it, and wait a little for its end."""
@@ -246,6 +246,13 @@ class Connection(HttpToolsProtocol):
     def _leave(self) -> None:
         if self.idle and self.stage in {BETWEEN, LEFT} and not self.transport.is_closing():
             self.transport.close()
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        """Start what has its turn: only the slow road needs a task."""
+        if isinstance(cycle, Turn):
+            cycle.start()
+        else:
+            super()._start_asgi_task(cycle, app)
 
     def _note(self, name: bytes, value: bytes) -> None:
         if name == b"host":
@@ -322,7 +329,7 @@ class Connection(HttpToolsProtocol):
         else:
             cycle.disconnected = True
             cycle.message_event.set()
-            self._start_asgi_task(turn, self.app)
+            turn.start()
 
 
 def refusal_of(error: HttpParserError) -> Refused:

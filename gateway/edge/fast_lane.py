@@ -1,13 +1,14 @@
 """The shortest way from a connection to an inference and back.
 
 Enters: bytes of a connection. Leaves: bytes of replies. Inference requests skip the ASGI machinery (scope, header lists,
-events, two sends), which costs twice as much and more than a small model; everything else takes uvicorn's own road on the
-same connection, inside the same bounds (`connection.py`). Never decides what to answer: `gateway.http` does.
+events, a task, two sends), which costs more than a small model; everything else takes uvicorn's own road on the same
+connection, inside the same bounds (`connection.py`). All inference requests that became whole in one step of the event
+loop are handed over together. Never decides what to answer: `gateway.http` does.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple, Protocol
 from urllib.parse import unquote
 
 from gateway.edge.connection import Connection
@@ -28,15 +29,28 @@ class Target(NamedTuple):
     pin: str | None
 
 
+class Asker(Protocol):
+    """Who sent a request and waits for the reply."""
+
+    @property
+    def gone(self) -> bool:
+        """Whether nobody would read the reply any more."""
+
+    def send(self, reply: Reply) -> None:
+        """This is the reply; further ones are ignored."""
+
+
 class Arrival(NamedTuple):
     """An inference request as it came off the wire."""
 
     target: Target
     headers: list[tuple[bytes, bytes]]
     body: bytes
+    asker: Asker
 
 
-Infer = Callable[[Arrival], Awaitable[Reply]]
+Infer = Callable[[list[Arrival]], None]
+"""Answers requests that came together: each asker is sent one reply, now or later."""
 
 
 def target_of(path: bytes) -> Target | None:
@@ -56,14 +70,27 @@ def target_of(path: bytes) -> Target | None:
 
 
 class Lane:
-    """What all fast connections of a worker share; at most `TARGETS_MAX` parsed paths are kept, then it starts anew."""
+    """What all fast connections of a worker share; at most `TARGETS_MAX` parsed paths are kept, then it starts anew. What
+    arrived and is not handed over yet is at most one request a connection.
+    """
 
     def __init__(self, infer: Infer, refuse: Refuse, body_bytes_max: int, edge: Edge) -> None:
-        self.infer = infer
         self.refuse = refuse
         self.body_bytes_max = body_bytes_max
         self.edge = edge
+        self._infer = infer
+        self._arrived: list[Arrival] = []
         self._targets: dict[bytes, Target | None] = {}
+
+    def take(self, arrival: Arrival, loop: asyncio.AbstractEventLoop) -> None:
+        """Hand a request over with all others of this step of the event loop."""
+        self._arrived.append(arrival)
+        if len(self._arrived) == 1:
+            loop.call_soon(self._hand_over)
+
+    def _hand_over(self) -> None:
+        arrived, self._arrived = self._arrived, []
+        self._infer(arrived)
 
     def target(self, url: bytes) -> Target | None:
         """The target of a request line's URL, query left out."""
@@ -80,15 +107,13 @@ class InferCycle(Turn):
     """The turn of one inference request."""
 
     body: bytes | bytearray = b""
-    whole: asyncio.Event | None = None
     more_body = True
 
     def __init__(self, connection: "FastLane", target: Target, *, keep_alive: bool) -> None:
-        self.connection = connection
+        self.connection: FastLane = connection
         self.keep_alive = keep_alive
         self._target = target
         self._headers = connection.headers
-        self._infer = connection.lane.infer
 
     def take(self, chunk: bytes) -> None:
         """Keep a piece of the body: the usual one is the only one; many small ones cost no more than their bytes."""
@@ -101,29 +126,29 @@ class InferCycle(Turn):
             self.body += chunk
 
     def finish(self) -> None:
-        """The body is whole, or never will be."""
+        """The body is whole."""
         self.more_body = False
-        if self.whole is not None:
-            self.whole.set()
+        if self.started:
+            self._hand_over()
 
     def refuse(self, refusal: Reply) -> None:
         """Answer with this when the turn has come."""
         super().refuse(refusal)
         self.body = b""
-        self.finish()
+        if self.started:
+            self.send(refusal)
 
-    async def run_asgi(self, _app: Any) -> None:
-        """Answer, once the body is whole."""
+    def start(self) -> None:
+        """Its turn on the connection has come: answer, once the body is whole."""
         self.started = True
-        if self.more_body:
-            self.whole = asyncio.Event()
-            await self.whole.wait()
         if self.refusal is not None:
             self.send(self.refusal)
-        elif self.more_body:
-            self.release()  # the client left before it was whole
-        else:
-            self.send(await self._infer(Arrival(self._target, self._headers, bytes(self.body))))
+        elif not self.more_body:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        connection = self.connection
+        connection.lane.take(Arrival(self._target, self._headers, bytes(self.body), self), connection.loop)
 
 
 class FastLane(Connection):
@@ -137,10 +162,8 @@ class FastLane(Connection):
         """Let go of requests that will never be whole, or never answered."""
         waiting: list[Any] = [cycle for cycle, _ in self.pipeline]
         for cycle in (*waiting, self.cycle):
-            if isinstance(cycle, Turn) and not cycle.started:
+            if isinstance(cycle, InferCycle) and (cycle.more_body or not cycle.started):
                 cycle.release()
-            elif isinstance(cycle, InferCycle) and cycle.whole is not None:
-                cycle.whole.set()
         super().connection_lost(exc)
 
     def on_headers_complete(self) -> None:
@@ -197,7 +220,7 @@ class FastLane(Connection):
             return
         cycle.finish()
         if not cycle.queued and not cycle.started:
-            self._start_asgi_task(cycle, self.app)  # type: ignore[arg-type]  # a cycle of our own, of the same shape
+            cycle.start()
 
     def _too_large(self) -> Refused:
         most = self.lane.body_bytes_max

@@ -46,8 +46,13 @@ class Turn:
         self.connection = connection
         self.keep_alive = keep_alive
 
-    async def run_asgi(self, _app: Any) -> None:
-        """Answer; uvicorn starts this as a task where the request's turn on the connection has come."""
+    @property
+    def gone(self) -> bool:
+        """Whether nobody would read the reply."""
+        return self.disconnected or self.connection.transport.is_closing()
+
+    def start(self) -> None:
+        """Its turn on the connection has come: answer."""
         self.started = True
         assert self.refusal is not None, "the turn of a request that was not taken"
         self.send(self.refusal)
@@ -64,7 +69,9 @@ class Turn:
         self.size = 0
 
     def send(self, reply: Reply) -> None:
-        """Write the reply, and go on with the connection or end it."""
+        """Write the reply, and go on with the connection or end it. Only the first reply is one."""
+        if self.response_complete:
+            return
         self.response_complete = True
         connection = self.connection
         connection.edge.held -= self.size

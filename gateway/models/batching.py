@@ -1,9 +1,9 @@
 """Gathers concurrent requests for one version into one run, with no timer.
 
-Enters: fitted inputs of one request and its deadline. Leaves: a future of its outputs. A batch is whatever arrived while
-the last run was busy. A version whose rows are short runs on the event loop, at the end of the tick that its requests
-arrived in, as many rows at once as fit into `inline_us_max`; any other runs in a thread. Never waits for company, never
-mixes shapes, and never lets one bad request fail its neighbours: a batch that fails is run again one by one.
+Enters: work: fitted inputs of one request and its deadline. Leaves: the work, over, told together with the work of the same
+run. A batch is whatever arrived while the last run was busy. A version whose rows are short runs on the event loop, at
+once, as many rows as fit into `inline_us_max`; any other runs in a thread. Never waits for company, never mixes shapes,
+and never lets one bad request fail its neighbours: a batch that fails is run again one by one.
 
 Bounds: `rows_max` rows a run, `queue_max` requests waiting (one more is `Overloaded`).
 """
@@ -11,11 +11,11 @@ Bounds: `rows_max` rows a run, `queue_max` requests waiting (one more is `Overlo
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
-from contracts.errors import ModelFailed, PointsmanError
+from contracts.errors import CallerGone, DeadlineExceeded, ModelFailed, PointsmanError, Unavailable
 from contracts.prediction import Output
 from gateway.admission import check_queue, expired
 from gateway.clock import Clock
@@ -40,12 +40,25 @@ class Ran(NamedTuple):
     batch_rows: int
 
 
-class _Waiting(NamedTuple):
-    fitted: Fitted
-    future: "asyncio.Future[Ran]"
+class Work(Protocol):
+    """One request, as a queue sees it. Times are on the monotonic clock."""
+
+    fitted: Fitted | None
     since_ns: int
     deadline_ns: int
+    over: bool
+    timer: asyncio.TimerHandle | None
 
+    @property
+    def gone(self) -> bool:
+        """Whether nobody would read the answer."""
+
+    def end(self, result: "Ran | PointsmanError") -> None:
+        """What became of it."""
+
+
+Told = Callable[[list[Any]], None]
+"""Hears of work that is over, in the event loop, run by run; must not raise."""
 
 _Settled = list[Ran | PointsmanError]
 
@@ -72,7 +85,7 @@ class Batcher:
         self._rows_max = min(rows_max, session.batch_max or rows_max, room)
         self._queue_max = queue_max
         self._label = f"version {session.fetched.version} of {session.fetched.model!r}"
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: deque[tuple[Work, Told]] = deque()
         self._busy = False
         self._overruns = 0
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -82,22 +95,44 @@ class Batcher:
         """How many requests wait for the next run."""
         return len(self._waiting)
 
-    def run(self, fitted: Fitted, deadline_ns: int) -> "asyncio.Future[Ran]":
-        """Queue one request; `Overloaded` at once where the queue is full.
+    def run(self, works: Sequence[Work], told: Told) -> None:
+        """Queue requests that came together; `told` hears of each once, before this call returns or later.
 
-        The future raises `DeadlineExceeded` where the time ran out in the queue, `ModelFailed` where the model did.
+        Work ends with `Overloaded` where the queue is full, `DeadlineExceeded` where its time ran out, `CallerGone` where
+        nobody waits for it any more when its turn comes, `ModelFailed` where the model failed.
         """
-        check_queue(len(self._waiting), self._queue_max, self._label)
-        loop = self._loop
-        if loop is None:
+        if self._loop is None:
             # asked once: before Python 3.12 each asking costs a system call
-            loop = self._loop = asyncio.get_running_loop()
-        future: asyncio.Future[Ran] = loop.create_future()
-        self._waiting.append(_Waiting(fitted, future, self._mono_ns(), deadline_ns))
-        if not self._busy:
+            self._loop = asyncio.get_running_loop()
+        now_ns, waiting, refused = self._mono_ns(), self._waiting, []
+        for work in works:
+            try:
+                check_queue(len(waiting), self._queue_max, self._label)
+            except PointsmanError as full:
+                work.end(full)
+                refused.append(work)
+                continue
+            work.since_ns = now_ns
+            waiting.append((work, told))
+            if not self.inline:
+                self._watch_deadline(work, told, now_ns)
+        if refused:
+            told(refused)
+        if not self._busy and waiting:
             self._busy = True
-            loop.call_soon(self._start)
-        return future
+            self._start()
+
+    def _watch_deadline(self, work: Work, told: Told, now_ns: int) -> None:
+        """End the work when its time is up, wherever it is then: a run cannot always be stopped in time."""
+        assert self._loop is not None, "known since the first request"
+        seconds = max(0.0, (work.deadline_ns - now_ns) / 1e9)
+        work.timer = self._loop.call_later(seconds, self._out_of_time, work, told, seconds)
+
+    def _out_of_time(self, work: Work, told: Told, seconds: float) -> None:
+        if not work.over:
+            message = f"{self._label}: no answer within {seconds * 1000:.0f} ms; allow more time"
+            work.end(DeadlineExceeded(message))
+            told([work])
 
     def _start(self) -> None:
         batch = self._take()
@@ -106,83 +141,97 @@ class Batcher:
             return
         if self.inline:
             started_ns = self._mono_ns()
-            self._settle(batch, self._run(batch))
-            self._watch((self._mono_ns() - started_ns) / 1000)
+            settled = self._run([work for work, _ in batch])
+            self._watch_loop((self._mono_ns() - started_ns) / 1000)
             self._next()
+            self._settle(batch, settled)
         else:
             self._start_in_thread(batch)
 
-    def _start_in_thread(self, batch: list[_Waiting]) -> None:
+    def _start_in_thread(self, batch: list[tuple[Work, Told]]) -> None:
         """Run in a thread, and end the run when nobody can use its answer any more."""
         assert self._loop is not None, "known since the first request"
+        works = [work for work, _ in batch]
         stop = Stop()
-        seconds = (max(work.deadline_ns for work in batch) - self._mono_ns()) / 1e9
+        seconds = (max(work.deadline_ns for work in works) - self._mono_ns()) / 1e9
         timer = self._loop.call_later(max(0.0, seconds), stop.set)
-        running = self._loop.run_in_executor(self._executor, self._run, batch, stop)
+        running = self._loop.run_in_executor(self._executor, self._run, works, stop)
         running.add_done_callback(lambda _: timer.cancel())
         running.add_done_callback(lambda done: self._finished(batch, done))
 
-    def _watch(self, spent_us: float) -> None:
+    def _watch_loop(self, spent_us: float) -> None:
         if spent_us <= INLINE_OVERRUN_MAX * self._inline_us_max:
             self._overruns = 0
             return
         self._overruns += 1
         if self._overruns >= INLINE_OVERRUNS_MAX:
             self.inline = False
+            for work, told in self._waiting:
+                self._watch_deadline(work, told, self._mono_ns())
             logging.getLogger("pointsman.gateway").warning(
                 "%s held up the event loop for %.0f ms; it runs in a thread from now on", self._label, spent_us / 1000
             )
 
-    def _finished(self, batch: list[_Waiting], done: "asyncio.Future[_Settled]") -> None:
+    def _finished(self, batch: list[tuple[Work, Told]], done: "asyncio.Future[_Settled]") -> None:
+        self._next()
         if done.cancelled():
-            for work in batch:
-                work.future.cancel()
+            self._settle(batch, [Unavailable(f"{self._label}: the worker ended before it ran")] * len(batch))
         elif (failure := done.exception()) is not None:
-            for work in batch:
-                if not work.future.done():
-                    work.future.set_exception(failure)
+            assert isinstance(failure, PointsmanError), "a run wraps whatever it raises"
+            self._settle(batch, [failure] * len(batch))
         else:
             self._settle(batch, done.result())
-        self._next()
 
     def _next(self) -> None:
+        """Have the next batch run in the loop's next step, so that what is answered goes out and what came comes in."""
+        assert self._loop is not None, "known since the first request"
         if self._waiting:
-            asyncio.get_running_loop().call_soon(self._start)
+            self._loop.call_soon(self._start)
         else:
             self._busy = False
 
-    def _take(self) -> list[_Waiting]:
+    def _take(self) -> list[tuple[Work, Told]]:
         now_ns = self._mono_ns()
-        batch: list[_Waiting] = []
+        batch: list[tuple[Work, Told]] = []
         rows = 0
+        tails: Any = None
         while self._waiting:
-            work = self._waiting[0]
-            if batch and (rows + work.fitted.rows > self._rows_max or work.fitted.tails != batch[0].fitted.tails):
+            work, told = self._waiting[0]
+            fitted = work.fitted
+            assert fitted is not None, "only what fits is queued"
+            if batch and (rows + fitted.rows > self._rows_max or fitted.tails != tails):
                 break
             self._waiting.popleft()
-            if work.future.done():
+            if work.over:
                 continue
-            if work.deadline_ns <= now_ns:
-                work.future.set_exception(expired(self._label, (now_ns - work.since_ns) // 1000))
+            if work.deadline_ns <= now_ns or work.gone:
+                work.end(self._left_out(work, now_ns))
+                told([work])
                 continue
-            batch.append(work)
-            rows += work.fitted.rows
+            batch.append((work, told))
+            rows += fitted.rows
+            tails = fitted.tails
         return batch
 
-    def _run(self, batch: list[_Waiting], stop: Stop | None = None) -> _Settled:
-        try:
-            return self._run_together(batch, stop)
-        except ModelFailed as failure:
-            return [failure] if len(batch) == 1 else [self._run_alone(work, stop) for work in batch]
+    def _left_out(self, work: Work, now_ns: int) -> PointsmanError:
+        if work.gone:
+            return CallerGone(f"{self._label}: the caller left before it ran")
+        return expired(self._label, (now_ns - work.since_ns) // 1000)
 
-    def _run_alone(self, work: _Waiting, stop: Stop | None) -> Ran | PointsmanError:
+    def _run(self, works: list[Work], stop: Stop | None = None) -> _Settled:
+        try:
+            return self._run_together(works, stop)
+        except ModelFailed as failure:
+            return [failure] if len(works) == 1 else [self._run_alone(work, stop) for work in works]
+
+    def _run_alone(self, work: Work, stop: Stop | None) -> Ran | PointsmanError:
         try:
             return self._run_together([work], stop)[0]
         except ModelFailed as failure:
             return failure
 
-    def _run_together(self, batch: Sequence[_Waiting], stop: Stop | None) -> _Settled:
-        fitted = [work.fitted for work in batch]
+    def _run_together(self, works: Sequence[Work], stop: Stop | None) -> _Settled:
+        fitted = [work.fitted for work in works if work.fitted is not None]
         rows = [one.rows for one in fitted]
         total = sum(rows)
         started_ns = self._mono_ns()
@@ -203,15 +252,16 @@ class Batcher:
         return [
             output
             if isinstance(output, ModelFailed)
-            else Ran(output, features[i], (started_ns - batch[i].since_ns) // 1000, run_us, total)
+            else Ran(output, features[i], (started_ns - works[i].since_ns) // 1000, run_us, total)
             for i, output in enumerate(outputs)
         ]
 
-    def _settle(self, batch: list[_Waiting], settled: _Settled) -> None:
-        for work, result in zip(batch, settled, strict=True):
-            if work.future.done():
-                continue
-            if isinstance(result, PointsmanError):
-                work.future.set_exception(result)
-            else:
-                work.future.set_result(result)
+    def _settle(self, batch: list[tuple[Work, Told]], settled: _Settled) -> None:
+        """End what is not over yet, and tell everybody who waits for some of it once."""
+        by_told: dict[Told, list[Work]] = {}
+        for (work, told), result in zip(batch, settled, strict=True):
+            if not work.over:
+                work.end(result)
+                by_told.setdefault(told, []).append(work)
+        for told, works in by_told.items():
+            told(works)

@@ -1,14 +1,59 @@
 """Records that wait for the next commit, and who waits for them.
 
-Enters: one record at a time. Leaves: batches within BATCH_RECORDS_MAX and BATCH_BYTES_MAX, in order. Its own bound is the
-writer's: it asks for `bytes` before it adds.
+Enters: records. Leaves: batches within BATCH_RECORDS_MAX and BATCH_BYTES_MAX, in order. Its own bound is the writer's: it
+asks for `bytes` before it adds.
 """
 
 import asyncio
+from collections.abc import Callable
 
+from contracts.errors import LogUnavailable
 from prediction_log.spool.segment import BATCH_BYTES_MAX, BATCH_RECORDS_MAX
 
-Waiter = asyncio.Future[None]
+Told = Callable[[LogUnavailable | None], None]
+
+
+class Group:
+    """Waits for records that came together, at the last of them: batches are stored in order, so that all are stored when
+    it is. Where one of their batches is refused all count as refused, though those before it are stored.
+    """
+
+    __slots__ = ("_told", "size")
+
+    def __init__(self, size: int, told: Told) -> None:
+        self.size = size
+        self._told = told
+
+    def stored(self) -> None:
+        """All of them are durable."""
+        self._told(None)
+
+    def refused(self, error: LogUnavailable) -> None:
+        """They are not."""
+        self._told(error)
+
+
+class Single:
+    """Waits for one record, as a future that its caller may cancel."""
+
+    __slots__ = ("future",)
+    size = 1
+
+    def __init__(self, future: "asyncio.Future[None]") -> None:
+        self.future = future
+
+    def stored(self) -> None:
+        """It is durable."""
+        if not self.future.done():
+            self.future.set_result(None)
+
+    def refused(self, error: LogUnavailable) -> None:
+        """It is not."""
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+Waiter = Group | Single
 Records = list[tuple[int, bytes]]
 Waiters = list[Waiter | None]
 

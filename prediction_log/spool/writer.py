@@ -14,7 +14,7 @@ Bounds: PENDING_BYTES_MAX wait at most, then `append` refuses; beyond LATER_BYTE
 import asyncio
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -23,7 +23,7 @@ from prediction_log.spool.background import Background
 from prediction_log.spool.clock import Clock, SystemClock
 from prediction_log.spool.disk import Disk, boot_of_this_machine, demand_free, direct
 from prediction_log.spool.home import Home, move_in
-from prediction_log.spool.pending import Pending, Waiter, Waiters
+from prediction_log.spool.pending import Group, Pending, Single, Told, Waiters
 from prediction_log.spool.segment import (
     LOG_ID_BYTES,
     PAYLOAD_BYTES_MAX,
@@ -114,7 +114,7 @@ class LogWriter:
         """Whether appends are taken just now; where not, the writer keeps trying by itself."""
         return self._blocked is None
 
-    def append(self, kind: int, payload: bytes) -> Waiter:
+    def append(self, kind: int, payload: bytes) -> "asyncio.Future[None]":
         """Store one record; the future is done when it is durable at the writer's level.
 
         Each waiter has a future of its own: a caller that is cancelled takes nobody else along, and its record is stored
@@ -123,14 +123,33 @@ class LogWriter:
         size, pending = len(payload), self._pending
         if self._blocked is not None or size > PAYLOAD_BYTES_MAX or pending.bytes + size > PENDING_BYTES_MAX:
             raise self._refusal(size)
-        waiter: Waiter = self._loop.create_future()
+        future: asyncio.Future[None] = self._loop.create_future()
         pending.records.append((kind, payload))
-        pending.waiters.append(waiter)
+        pending.waiters.append(Single(future))
         pending.bytes += size
+        self._schedule()
+        return future
+
+    def append_all(self, kind: int, payloads: Sequence[bytes], told: Told) -> None:
+        """Store records that came together, at least one; `told` hears None when all are durable at the writer's level,
+        or why they are not. It is called from the event loop, after this call, and must not raise.
+
+        Raises LogUnavailable, or InvalidInput for a payload beyond PAYLOAD_BYTES_MAX; then none of them is stored.
+        """
+        pending, largest, size = self._pending, max(map(len, payloads)), sum(map(len, payloads))
+        if self._blocked is not None or largest > PAYLOAD_BYTES_MAX or pending.bytes + size > PENDING_BYTES_MAX:
+            raise self._refusal(largest)
+        pending.records.extend([(kind, payload) for payload in payloads])
+        pending.waiters.extend([None] * (len(payloads) - 1))
+        pending.waiters.append(Group(len(payloads), told))
+        pending.bytes += size
+        self._schedule()
+
+    def _schedule(self) -> None:
+        """Have what was appended in this step of the event loop written when it is over."""
         if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._tick)
-        return waiter
 
     def _refusal(self, size: int) -> InvalidInput | LogUnavailable:
         if self._blocked is not None:
@@ -262,9 +281,8 @@ class LogWriter:
         self.commits += 1
         for waiter in waiters:
             if waiter is not None:
-                self.answers += 1
-                if not waiter.done():
-                    waiter.set_result(None)
+                self.answers += waiter.size
+                waiter.stored()
 
     def _failed(self, error: BaseException) -> None:
         """The segment is poisoned: the batch goes into another one, once."""
@@ -296,8 +314,8 @@ class LogWriter:
         if not self._closing:
             self._blocked = reason
         for waiter in waiters:
-            if waiter is not None and not waiter.done():
-                waiter.set_exception(LogUnavailable(reason))
+            if waiter is not None:
+                waiter.refused(LogUnavailable(reason))
         self._supply.try_again_later()
 
     def _let_go(self, done: asyncio.Future[None]) -> None:

@@ -4,7 +4,6 @@ import json
 import time
 
 import httpx
-import numpy as np
 import pytest
 
 from prediction_log.spool.segment import Kind
@@ -13,37 +12,11 @@ INFER = "/v2/models/steady/infer"
 HANGS = 2e8
 
 
-def looping(graphs):
-    """X [n, 1] -> y = x, after as many turns as the greatest x says: quick for its zeros, for ever for a huge one."""
-    body = graphs_body(graphs)
-    return graphs.model(
-        [
-            graphs.node("ReduceMax", ["x"], ["most"], keepdims=0),
-            graphs.node("Cast", ["most"], ["trips"], to=7),
-            graphs.node("Loop", ["trips", "", "x"], ["y"], body=body),
-        ],
-        [graphs.value("x", ["n", 1])],
-        [graphs.value("y", ["n", 1])],
-    )
-
-
-def graphs_body(graphs):
-    from onnx import helper
-
-    return helper.make_graph(
-        [graphs.node("Add", ["v", "none"], ["v_next"]), graphs.node("Identity", ["go"], ["go_on"])],
-        "body",
-        [graphs.value("trip", [], "INT64"), graphs.value("go", [], "BOOL"), graphs.value("v", ["n", 1])],
-        [graphs.value("go_on", [], "BOOL"), graphs.value("v_next", ["n", 1])],
-        [graphs.constant("none", [0], np.float32)],
-    )
-
-
 @pytest.fixture
 def steady(tmp_path, graphs, start):
     """The model `steady`: version 1 is the identity, version 2 hangs on a huge input. Every run takes a thread."""
     root = tmp_path / "steady-models" / "steady"
-    for version, model in (("1", graphs.identity(shape=["n", 1])), ("2", looping(graphs))):
+    for version, model in (("1", graphs.identity(shape=["n", 1])), ("2", graphs.hanging())):
         (root / version).mkdir(parents=True)
         (root / version / "model.onnx").write_bytes(model.SerializeToString())
     (root / "aliases.json").write_text(json.dumps({"champion": "1"}))

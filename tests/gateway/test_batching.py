@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from contracts.errors import DeadlineExceeded, ModelFailed, Overloaded
+from contracts.errors import CallerGone, DeadlineExceeded, ModelFailed, Overloaded
 from gateway.clock import Clock
 from gateway.models.batching import INLINE_OVERRUN_MAX, INLINE_OVERRUNS_MAX, Batcher
 from gateway.models.inputs import fit
@@ -58,6 +58,37 @@ def batcher(time):
     pool.shutdown()
 
 
+class Asked:
+    """One request in a queue, as a gateway's attempt is; `result` is how it ended."""
+
+    def __init__(self, fitted, deadline_ns):
+        self.fitted, self.deadline_ns = fitted, deadline_ns
+        self.since_ns, self.over, self.gone, self.timer = 0, False, False, None
+        self.result = asyncio.get_running_loop().create_future()
+
+    def end(self, result):
+        assert not self.over, "it ends once"
+        self.over, self.ended = True, result
+        if self.timer:
+            self.timer.cancel()
+
+
+def told(asked):
+    """Those who wait hear of it."""
+    for one in asked:
+        if isinstance(one.ended, Exception):
+            one.result.set_exception(one.ended)
+        else:
+            one.result.set_result(one.ended)
+
+
+def ask(queue, *fitted, deadline_ns=FAR_NS):
+    """These requests come together; a future for each."""
+    asked = [Asked(one, deadline_ns) for one in fitted]
+    queue.run(asked, told)
+    return [one.result for one in asked]
+
+
 def fitted(session, *rows):
     """A request of these rows as the session takes it."""
     tensor = session.signature.inputs[0]
@@ -75,8 +106,8 @@ def test_concurrent_requests_run_together_and_keep_their_own_rows(graphs, loaded
     async def run():
         session = await loaded(graphs.identity())
         queue = batcher(session, inline_us_max=inline_us_max)
-        futures = [queue.run(fitted(session, *[[i + r / 10, 0] for r in range(1 + i % 3)]), FAR_NS) for i in range(20)]
-        return await asyncio.gather(*futures)
+        rows = [[[i + r / 10, 0] for r in range(1 + i % 3)] for i in range(20)]
+        return await asyncio.gather(*ask(queue, *[fitted(session, *own) for own in rows]))
 
     results = asyncio.run(run())
 
@@ -90,7 +121,7 @@ def test_a_batch_has_at_most_rows_max_rows_and_nobody_is_left_behind(graphs, loa
     async def run():
         session = await loaded(graphs.identity())
         queue = batcher(session, rows_max=8)
-        return await asyncio.gather(*[queue.run(fitted(session, [i, 0], [i, 1], [i, 2]), FAR_NS) for i in range(10)])
+        return await asyncio.gather(*ask(queue, *[fitted(session, [i, 0], [i, 1], [i, 2]) for i in range(10)]))
 
     results = asyncio.run(run())
 
@@ -109,7 +140,7 @@ def test_one_bad_request_does_not_fail_its_neighbours(graphs, loaded, batcher):
     async def run():
         session = await loaded(gather_node)
         queue = batcher(session)
-        futures = [queue.run(fitted(session, [value]), FAR_NS) for value in (0, 1, 99, 2)]
+        futures = ask(queue, *[fitted(session, [value]) for value in (0, 1, 99, 2)])
         return await asyncio.gather(*futures, return_exceptions=True)
 
     zero, one, bad, two = asyncio.run(run())
@@ -123,11 +154,12 @@ def test_a_full_queue_refuses_at_once_and_serves_on(graphs, loaded, batcher):
     async def run():
         session = await loaded(graphs.identity())
         queue = batcher(session, queue_max=3)
-        waiting = [queue.run(fitted(session, [i, 0]), FAR_NS) for i in range(3)]
+        *waiting, refused = ask(queue, *[fitted(session, [i, 0]) for i in range(4)])
         with pytest.raises(Overloaded, match=r"3 requests wait already \(queue_requests_max = 3\)"):
-            queue.run(fitted(session, [9, 0]), FAR_NS)
+            await refused
         await asyncio.gather(*waiting)
-        return await queue.run(fitted(session, [7, 0]), FAR_NS)
+        (later,) = ask(queue, fitted(session, [7, 0]))
+        return await later
 
     assert answer(asyncio.run(run())) == [7.0, 0.0]
 
@@ -135,11 +167,11 @@ def test_a_full_queue_refuses_at_once_and_serves_on(graphs, loaded, batcher):
 def test_a_request_whose_time_ran_out_in_the_queue_is_not_run(graphs, loaded, batcher, time):
     async def run():
         session = await loaded(graphs.identity())
-        queue = batcher(session)
-        late = queue.run(fitted(session, [1, 0]), 1_000)
-        early = queue.run(fitted(session, [2, 0]), FAR_NS)
+        queue = batcher(session, rows_max=1)
+        first, late, early = (Asked(fitted(session, [i, 0]), limit) for i, limit in enumerate((FAR_NS, 1_000, FAR_NS)))
+        queue.run([first, late, early], told)
         time.ns = 5_000
-        return await asyncio.gather(late, early, return_exceptions=True)
+        return await asyncio.gather(late.result, early.result, return_exceptions=True)
 
     late, early = asyncio.run(run())
 
@@ -152,11 +184,31 @@ def test_a_cancelled_caller_is_left_out_of_the_run(graphs, loaded, batcher):
     async def run():
         session = await loaded(graphs.identity())
         queue = batcher(session)
-        gone, here = (queue.run(fitted(session, [i, 0]), FAR_NS) for i in range(2))
-        gone.cancel()
-        return await here
+        gone, here = (Asked(fitted(session, [i, 0]), FAR_NS) for i in range(2))
+        gone.gone = True
+        queue.run([gone, here], told)
+        with pytest.raises(CallerGone, match="version 1 of 'm': the caller left before it ran"):
+            await gone.result
+        return await here.result
 
     assert asyncio.run(run()).batch_rows == 1
+
+
+def test_a_run_in_a_thread_keeps_nobody_beyond_its_own_deadline(graphs, loaded, batcher, time):
+    async def run():
+        session = await loaded(graphs.hanging())
+        queue = batcher(session, inline_us_max=-1.0)
+        patient, hasty = (Asked(fitted(session, [2e8]), ms * 1_000_000) for ms in (400, 50))
+        began = asyncio.get_running_loop().time()
+        queue.run([patient, hasty], told)
+        with pytest.raises(DeadlineExceeded, match="no answer within 50 ms"):
+            await hasty.result
+        spent = asyncio.get_running_loop().time() - began
+        with pytest.raises(DeadlineExceeded):
+            await patient.result
+        return spent
+
+    assert asyncio.run(run()) < 0.35
 
 
 def test_requests_of_different_shapes_do_not_share_a_run(graphs, loaded, batcher):
@@ -164,7 +216,7 @@ def test_requests_of_different_shapes_do_not_share_a_run(graphs, loaded, batcher
         session = await loaded(graphs.identity(shape=["n", "k"]))
         queue = batcher(session)
         rows = [[1, 2], [3, 4, 5], [6, 7, 8], [9, 10]]
-        return await asyncio.gather(*[queue.run(fitted(session, row), FAR_NS) for row in rows])
+        return await asyncio.gather(*ask(queue, *[fitted(session, row) for row in rows]))
 
     results = asyncio.run(run())
 
@@ -179,9 +231,10 @@ def test_a_version_that_keeps_holding_up_the_loop_moves_to_a_thread(graphs, load
         inline = [queue.inline]
         time.step_ns = int(INLINE_OVERRUN_MAX * 1e6 * 1000)
         for _ in range(INLINE_OVERRUNS_MAX):
-            await queue.run(fitted(session, [1, 0]), 10**24)
+            await ask(queue, fitted(session, [1, 0]), deadline_ns=10**24)[0]
             inline.append(queue.inline)
-        return inline, await queue.run(fitted(session, [4, 0]), 10**24)
+        time.step_ns = 0
+        return inline, await ask(queue, fitted(session, [4, 0]), deadline_ns=time.ns + 10**10)[0]
 
     inline, ran = asyncio.run(run())
 
@@ -195,9 +248,7 @@ def test_a_model_that_answers_nan_fails_only_the_request_that_caused_it(graphs, 
     async def run():
         session = await loaded(log)
         queue = batcher(session)
-        return await asyncio.gather(
-            *[queue.run(fitted(session, [v]), FAR_NS) for v in (1, -1, 1)], return_exceptions=True
-        )
+        return await asyncio.gather(*ask(queue, *[fitted(session, [v]) for v in (1, -1, 1)]), return_exceptions=True)
 
     first, bad, last = asyncio.run(run())
 

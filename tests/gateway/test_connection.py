@@ -18,6 +18,7 @@ from gateway.edge.connection_limits import BETWEEN, BODY, HEAD, Limits, quiet_ov
 from gateway.edge.fast_lane import FastLane, Lane
 from gateway.edge.reply import Reply
 from gateway.status import error_reply
+from tests.gateway.lanes import one_by_one
 
 BODY_MAX = 2_000_000
 FAST = b"POST /v2/models/m/infer HTTP/1.1\r\nhost: t\r\n"
@@ -94,7 +95,7 @@ async def serving(limits=NEVER, infer=answer, app=None):
         return error_reply(status, message)
 
     edge = Edge(limits, lambda reason: closed.update([reason]), asyncio.get_running_loop().time())
-    lane = Lane(infer, refuse, BODY_MAX, edge)
+    lane = Lane(one_by_one(infer), refuse, BODY_MAX, edge)
     config = uvicorn.Config(
         app or count_body, http=lambda **arguments: FastLane(lane, **arguments), lifespan="off", ws="none", log_config=None,
         host="127.0.0.1", port=0, timeout_graceful_shutdown=2,

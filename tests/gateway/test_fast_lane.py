@@ -12,6 +12,7 @@ from gateway.edge.connection_limits import Limits
 from gateway.edge.fast_lane import FastLane, Lane, target_of
 from gateway.edge.reply import Reply
 from gateway.status import error_reply
+from tests.gateway.lanes import one_by_one
 
 BODY_MAX = 1000
 HEAD = b"POST /v2/models/m/infer HTTP/1.1\r\nhost: t\r\n"
@@ -42,7 +43,7 @@ def talk():
             return Reply(200, json.dumps(named).encode())
 
         edge = Edge(Limits(), lambda _: None)
-        lane = Lane(infer or echo, lambda status, message, _: error_reply(status, message), BODY_MAX, edge)
+        lane = Lane(one_by_one(infer or echo), lambda status, message, _: error_reply(status, message), BODY_MAX, edge)
         config = uvicorn.Config(
             slow_road,
             http=lambda **arguments: FastLane(lane, **arguments),
