@@ -1,0 +1,154 @@
+"""Prediction records in both forms: any record that the compact form can hold, and what the JSON must then say.
+
+The prediction is built from plain Python values, one by one, and the payload from arrays: the two meet only in the tests.
+"""
+
+import itertools
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from hypothesis import strategies as st
+
+from contracts.datatypes import FLOATS, NUMPY_OF
+from contracts.prediction import Assignment, Latency, Output, Prediction
+from prediction_log.compact import (
+    REASONS,
+    UNIT_SOURCES,
+    FeatureBlock,
+    Layout,
+    Odd,
+    OutputLayout,
+    odd_of,
+    pack,
+    prefix_of,
+    text_section,
+)
+
+I64 = st.integers(-(2**63), 2**63 - 1)
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+NAMES = st.lists(TEXT, max_size=5, unique=True)
+TAILS = st.one_of(st.just(()), st.lists(st.integers(0, 3), min_size=1, max_size=3).map(tuple))
+
+
+class Twin(NamedTuple):
+    """One record in both forms."""
+
+    payload: bytes
+    prediction: Prediction
+
+
+def values_of(datatype: str) -> st.SearchStrategy[Any]:
+    """One value as a caller of numpy would give it: of a float datatype also NaN and infinities, of BYTES also None."""
+    if datatype == "BYTES":
+        return st.none() | TEXT
+    if datatype == "BOOL":
+        return st.booleans()
+    if datatype in FLOATS:
+        return st.floats(width=NUMPY_OF[datatype].itemsize * 8)
+    bounds = np.iinfo(NUMPY_OF[datatype])
+    return st.integers(int(bounds.min), int(bounds.max))
+
+
+def section_of(datatype: str, values: list[Any]) -> bytes:
+    """The section of these values, row-major."""
+    if datatype == "BYTES":
+        return text_section(values)
+    return np.array(values, NUMPY_OF[datatype].newbyteorder("<")).tobytes()
+
+
+def as_json_says(value: Any, nan: str | None) -> Any:
+    """A value as the record's JSON has it."""
+    if not isinstance(value, float) or math.isfinite(value):
+        return value
+    return nan if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+def nested(values: list[Any], shape: tuple[int, ...]) -> Any:
+    """The first of a shape's values as nested lists; takes them off the list."""
+    return [nested(values, shape[1:]) for _ in range(shape[0])] if shape else values.pop(0)
+
+
+@st.composite
+def twins(draw: st.DrawFn) -> Twin:
+    """Records with any datatypes and shapes, of no, one or some rows."""
+    rows = draw(st.integers(0, 4))
+    names = draw(NAMES)
+    cuts = sorted(draw(st.sets(st.integers(0, len(names)), max_size=3)))
+    blocks, columns, sections = [], {}, []
+    for start, stop in itertools.pairwise([0, *cuts, len(names)]):
+        block = FeatureBlock(
+            names=tuple(names[start:stop]), datatype=draw(st.sampled_from(sorted(NUMPY_OF))), tail=draw(TAILS)
+        )
+        count = rows * len(block.names) * math.prod(block.tail)
+        values = draw(st.lists(values_of(block.datatype), min_size=count, max_size=count))
+        blocks.append(block)
+        sections.append(section_of(block.datatype, values))
+        table = nested([as_json_says(value, None) for value in values], (rows, len(block.names), *block.tail))
+        columns |= {name: [row[place] for row in table] for place, name in enumerate(block.names)}
+    layouts, outputs = [], {}
+    for name in draw(NAMES):
+        layout = OutputLayout(name=name, datatype=draw(st.sampled_from(sorted(NUMPY_OF))), tail=draw(TAILS))
+        count = rows * math.prod(layout.tail)
+        values = draw(st.lists(values_of(layout.datatype), min_size=count, max_size=count))
+        layouts.append(layout)
+        sections.append(section_of(layout.datatype, values))
+        data = [as_json_says(value, "NaN") for value in values]
+        outputs[name] = Output(datatype=layout.datatype, shape=[rows, *layout.tail], data=data)
+    return draw(_twin_of(rows, tuple(blocks), columns, tuple(layouts), outputs, sections))
+
+
+@st.composite
+def _twin_of(
+    draw: st.DrawFn,
+    rows: int,
+    blocks: tuple[FeatureBlock, ...],
+    columns: dict[str, list[Any]],
+    layouts: tuple[OutputLayout, ...],
+    outputs: dict[str, Output],
+    sections: list[bytes],
+) -> Twin:
+    share, propensity = draw(st.floats(0, 1)), draw(st.floats(0, 1))
+    unit_hash, batch_rows = draw(st.integers(0, 2**64 - 1)), draw(st.integers(0, 2**32 - 1))
+    received_us, event_us = draw(I64), draw(I64)
+    latency = Latency(queue_us=draw(I64), run_us=draw(I64), total_us=draw(I64))
+    reason, source, answered = draw(st.integers(0, 4)), draw(st.integers(0, 1)), draw(st.booleans())
+    prediction_id = str(draw(st.uuids()))
+    odd = Odd(
+        request_id=draw(st.none() | TEXT),
+        extra_features=draw(st.lists(TEXT, max_size=2)),
+        fallback_from=draw(st.none() | TEXT),
+    )
+    shared = {name: draw(TEXT) for name in ("model", "version", "digest", "variant", "worker", "gateway_version")}
+    shared |= {"role": draw(st.sampled_from(["champion", "challenger", "shadow"])), "revision": draw(I64)}
+    salt = draw(TEXT)
+    layout = Layout(**shared, salt=salt, share=share, features=blocks, outputs=layouts)
+    fixed = (prediction_id.encode(), received_us, event_us, unit_hash, propensity)
+    fixed += (latency.queue_us, latency.run_us, latency.total_us, rows, batch_rows, reason, source, answered)
+    prediction = Prediction(
+        **shared,
+        prediction_id=prediction_id,
+        request_id=odd.request_id,
+        received_us=received_us,
+        event_us=event_us,
+        answered=answered,
+        assignment=Assignment(
+            unit_hash=f"{unit_hash:016x}",
+            unit_source=UNIT_SOURCES[source],
+            salt=salt,
+            share=share,
+            propensity=propensity,
+            reason=REASONS[reason],
+        ),
+        rows=rows,
+        features=columns,
+        extra_features=odd.extra_features,
+        outputs=outputs,
+        status="ok",
+        error_code=None,
+        error=None,
+        fallback_from=odd.fallback_from,
+        latency=latency,
+        batch_rows=batch_rows,
+    )
+    return Twin(pack(prefix_of(layout), fixed, odd_of(odd), sections), prediction)
