@@ -12,7 +12,7 @@ from functools import partial
 from contracts.errors import PointsmanError
 from gateway.admission import challenger_deadline_ns
 from gateway.attempt import Attempt, said
-from gateway.call import Answer, Call
+from gateway.call import Call
 from gateway.clock import Clock
 from gateway.models.batching import Batcher
 from gateway.models.inputs import check_names
@@ -43,7 +43,7 @@ class Gateway:
         for call in calls:
             try:
                 attempts.append(self._routed(call))
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  one request's trouble is not its neighbours'
                 call.tell(call, said(error))
         self._run(attempts)
 
@@ -66,7 +66,7 @@ class Gateway:
                 runner = attempt.serving.runner(attempt.route.variant)
                 attempt.fit(runner)
                 groups.setdefault(runner.answers, []).append(attempt)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  one request's trouble is not its neighbours'
                 attempt.end(said(error))
                 unfit.append(attempt)
         if unfit:
@@ -94,7 +94,7 @@ class Gateway:
         def recorded(refused: PointsmanError | None) -> None:
             try:
                 (then if refused is None else partial(refuse, error=refused))(attempts)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  one request's trouble is not its neighbours'
                 refuse(attempts, said(error))
 
         self._recorder.durably(attempts, recorded)
@@ -113,7 +113,7 @@ class Gateway:
         """Reply, and only then ask the shadows."""
         for attempt in attempts:
             call = attempt.call
-            call.tell(call, attempt.failure or reply_of(attempt))
+            call.tell(call, attempt.failure or attempt.answer())
         self._shadows.ask(attempts)
 
 
@@ -133,17 +133,7 @@ def choose(serving: Serving, call: Call) -> Route:
 
 def may_stand_in(taken: Route) -> bool:
     """Whether the champion may answer instead: only where the hash chose, never where the caller named the version."""
-    return taken.variant.role == "challenger" and taken.assignment.reason == "hash"
-
-
-def reply_of(attempt: Attempt) -> Answer:
-    """The answer, with only the outputs that were asked for, in the order asked."""
-    call, variant = attempt.call, attempt.route.variant
-    assert attempt.ran is not None, "an attempt without a failure ran"
-    outputs = attempt.ran.outputs
-    if call.request.outputs is not None:
-        outputs = {name: outputs[name] for name in call.request.outputs}
-    return Answer(call.prediction_id, call.model, variant.ref.version, variant.name, call.request_id, outputs)
+    return taken.variant.role == "challenger" and taken.reason == "hash"
 
 
 def refuse(attempts: Sequence[Attempt], error: PointsmanError) -> None:

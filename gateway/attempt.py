@@ -8,9 +8,9 @@ import asyncio
 import logging
 
 from contracts.errors import InvalidInput, PointsmanError
-from gateway.call import Call
-from gateway.models.batching import Ran
+from gateway.call import Answer, Call
 from gateway.models.inputs import Fitted, Missing, fit
+from gateway.models.run import Ran
 from gateway.models.serving import Runner, Serving
 from gateway.traffic.routing import Route
 
@@ -66,6 +66,15 @@ class Attempt:
     def gone(self) -> bool:
         """Whether nobody would read the answer any more; a shadow's is for the log."""
         return self.route.variant.role != "shadow" and self.call.caller.gone
+
+    def answer(self) -> Answer:
+        """The answer, with only the outputs that were asked for, in the order asked."""
+        call, variant = self.call, self.route.variant
+        assert self.ran is not None, "an attempt without a failure ran"
+        outputs = self.ran.outputs
+        if call.request.outputs is not None:
+            outputs = {name: outputs[name] for name in call.request.outputs}
+        return Answer(call.prediction_id, call.model, variant.ref.version, variant.name, call.request_id, outputs)
 
     def end(self, result: "Ran | PointsmanError") -> None:
         """What became of it; nothing changes that any more."""

@@ -38,7 +38,7 @@ class Inference:
         for arrival in arrivals:
             try:
                 calls.append(self._call(arrival))
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  one request's trouble is not its neighbours'
                 arrival.asker.send(self._refusal(said(error)))
         self._gateway.answer(calls)
 
@@ -51,7 +51,7 @@ class Inference:
         if isinstance(end, Answer):
             try:
                 reply = Reply(200, encode_answer(end))
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  one request's trouble is not its neighbours'
                 reply = self._refusal(said(error))
         else:
             reply = self._refusal(end)

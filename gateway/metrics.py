@@ -1,9 +1,10 @@
 """What one worker counts.
 
-Enters: records, rejections, labels. Leaves: a snapshot of cumulative counts, written to `<metrics dir>/<slot>.json` by
-atomic rename four times a second and at the end, so kill -9 may lose that much of the metrics (never of the log). A new
-worker of the same slot goes on from the old one's counts: counters never go back. On the request path a count is a dict
-entry. Label sets are bounded by `LABEL_SETS_MAX` a metric; what comes after is counted under `other`.
+Enters: what became of attempts, rejections, labels. Leaves: a snapshot of cumulative counts, written to
+`<metrics dir>/<slot>.json` by atomic rename four times a second and at the end, so kill -9 may lose that much of the
+metrics (never of the log). A new worker of the same slot goes on from the old one's counts: counters never go back. On the
+request path a count is a dict entry. Label sets are bounded by `LABEL_SETS_MAX` a metric; what comes after is counted under
+`other`.
 """
 
 from bisect import bisect_left
@@ -11,8 +12,9 @@ from pathlib import Path
 from typing import Final
 
 from contracts.errors import InvalidRecord
-from contracts.prediction import Prediction
+from contracts.prediction import Status
 from contracts.wire import Contract, decode, encode
+from gateway.traffic.routing import Variant
 
 FLUSH_SECONDS: Final = 0.25
 LABEL_SETS_MAX: Final = 1000
@@ -75,13 +77,11 @@ class Meter:
         self.connections = 0
         self._latency = dict(before.latency)
 
-    def observe(self, record: Prediction) -> None:
+    def observe(self, model: str, variant: Variant, status: Status, fallback_from: str | None) -> None:
         """Count one record."""
-        _add(self._predictions, (record.model, record.version, record.variant, record.role, record.status), 1)
-        if record.fallback_from is not None:
-            _add(self._fallbacks, (record.model, record.fallback_from), 1)
-        if record.answered:
-            self._time((record.model, record.version, record.variant), record.latency.total_us)
+        _add(self._predictions, (model, variant.ref.version, variant.name, variant.role, status), 1)
+        if fallback_from is not None:
+            _add(self._fallbacks, (model, fallback_from), 1)
 
     def reject(self, code: int, reason: str) -> None:
         """Count one request that got an error status."""
@@ -108,7 +108,9 @@ class Meter:
             connections=self.connections,
         )
 
-    def _time(self, labels: Labels, total_us: int) -> None:
+    def time(self, model: str, variant: Variant, total_us: int) -> None:
+        """Count the time that one answer took."""
+        labels: Labels = (model, variant.ref.version, variant.name)
         try:
             cells = self._latency[labels]
         except KeyError:

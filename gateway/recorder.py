@@ -4,13 +4,14 @@ Enters: attempts. Leaves: records in the log and counts in the metrics. Never an
 """
 
 from collections.abc import Callable, Sequence
+from operator import is_not
 
 from contracts.errors import PointsmanError
 from contracts.wire import encode
 from gateway.attempt import Attempt
 from gateway.clock import Clock
 from gateway.metrics import Meter
-from gateway.records import Origin, record_of
+from gateway.records import Origin, Prefixes, compact_record, failure_record, status_of
 from prediction_log.spool.segment import Kind
 from prediction_log.spool.writer import LogWriter
 
@@ -23,6 +24,7 @@ class Recorder:
         self._meter = meter
         self._clock = clock
         self._origin = origin
+        self._prefixes = Prefixes(origin)
 
     def durably(self, attempts: Sequence[Attempt], recorded: Callable[[PointsmanError | None], None]) -> None:
         """Record attempts that go the same way, at least one; `recorded` hears None once all records are durable, or why
@@ -45,10 +47,18 @@ class Recorder:
                 self._log.append_later(Kind.PREDICTION, payload)
 
     def _payloads(self, attempts: Sequence[Attempt]) -> list[bytes]:
-        now_ns = self._clock.mono_ns()
+        now_ns, meter = self._clock.mono_ns(), self._meter
         payloads = []
+        prefix, like = b"", None
         for attempt in attempts:
-            record = record_of(attempt, self._origin, now_ns)
-            self._meter.observe(record)
-            payloads.append(encode(record))
+            meter.observe(attempt.call.model, attempt.route.variant, status_of(attempt), attempt.fallback_from)
+            if attempt.ran is None:
+                payloads.append(encode(failure_record(attempt, self._origin, now_ns)))
+                continue
+            if attempt.answered:
+                meter.time(attempt.call.model, attempt.route.variant, (now_ns - attempt.call.arrived_ns) // 1000)
+            kind = (attempt.route.variant, attempt.serving, attempt.ran.run.form)
+            if like is None or any(map(is_not, kind, like)):
+                prefix, like = self._prefixes.of(attempt), kind
+            payloads.append(compact_record(attempt, prefix, now_ns))
         return payloads

@@ -19,7 +19,6 @@ from gateway.traffic.routing import shadow_routes
 
 ANSWERS_WAITING_MAX: Final = 64
 """Shadows are shed while more answers than this wait for the same model's champion."""
-_LOOK_EVERY_SECONDS: Final = 0.01
 
 
 class Shadows:
@@ -39,6 +38,7 @@ class Shadows:
         self._timeout_ns = int(timeout_ms * 1e6)
         self._running: set[Attempt] = set()
         self._draining = False
+        self._idle = asyncio.Event()
 
     def ask(self, told: Sequence[Attempt]) -> None:
         """Ask the shadows of these calls as soon as the running step, the replies', is over."""
@@ -49,10 +49,9 @@ class Shadows:
     async def drain(self, seconds: float) -> None:
         """Take no more work, give what is under way some seconds, and record the rest as skipped."""
         self._draining = True
-        loop = asyncio.get_running_loop()
-        until = loop.time() + seconds
-        while self._running and loop.time() < until:
-            await asyncio.sleep(_LOOK_EVERY_SECONDS)
+        if self._running:
+            self._idle.clear()
+            await asyncio.wait([asyncio.ensure_future(self._idle.wait())], timeout=seconds)
         left = list(self._running)
         for attempt in left:
             attempt.end(Unavailable("the worker drained before the shadow ran"))
@@ -71,7 +70,7 @@ class Shadows:
                 try:
                     groups.setdefault(self._queue(attempt), []).append(attempt)
                     self._running.add(attempt)
-                except Exception as error:
+                except Exception as error:  # noqa: BLE001  one request's trouble is not its neighbours'
                     attempt.end(said(error))
                     shed.append(attempt)
         for queue, group in groups.items():
@@ -95,6 +94,8 @@ class Shadows:
     def _over(self, attempts: Sequence[Attempt], *, asked: bool = True) -> None:
         """Record what became of shadows: those that could not be asked just now, and those never asked, were skipped."""
         self._running.difference_update(attempts)
+        if not self._running:
+            self._idle.set()
         for attempt in attempts:
             attempt.skipped = not asked or isinstance(attempt.failure, Unavailable)
         try:

@@ -20,6 +20,10 @@ from gateway.edge.turn import Turn
 INFER_PREFIX: Final = b"/v2/models/"
 INFER_SUFFIX: Final = b"/infer"
 TARGETS_MAX: Final = 1024
+HEADS_MAX: Final = 1024
+HEAD_BYTES_MAX: Final = 2048
+"""The longest head that is worth remembering."""
+HEAD_END: Final = b"\r\n\r\n"
 
 
 class Target(NamedTuple):
@@ -27,6 +31,17 @@ class Target(NamedTuple):
 
     model: str
     pin: str | None
+
+
+class Head(NamedTuple):
+    """A request's head that was parsed before: what the same bytes mean where the connection is between two requests.
+    Only heads of which nothing else needs to be known are remembered: HTTP/1.1, a plain body of `length` bytes that was
+    not asked for, a connection that goes on.
+    """
+
+    target: Target
+    headers: list[tuple[bytes, bytes]]
+    length: int
 
 
 class Asker(Protocol):
@@ -70,8 +85,8 @@ def target_of(path: bytes) -> Target | None:
 
 
 class Lane:
-    """What all fast connections of a worker share; at most `TARGETS_MAX` parsed paths are kept, then it starts anew. What
-    arrived and is not handed over yet is at most one request a connection.
+    """What all fast connections of a worker share. At most `TARGETS_MAX` parsed paths and `HEADS_MAX` parsed heads are kept,
+    then it starts anew. What arrived and is not handed over yet is at most one request a connection.
     """
 
     def __init__(self, infer: Infer, refuse: Refuse, body_bytes_max: int, edge: Edge) -> None:
@@ -81,6 +96,13 @@ class Lane:
         self._infer = infer
         self._arrived: list[Arrival] = []
         self._targets: dict[bytes, Target | None] = {}
+        self.heads: dict[bytes, Head] = {}
+
+    def learn(self, head: bytes, meaning: Head) -> None:
+        """Remember a parsed head: clients send the same bytes again and again, and parsing them costs more than looking."""
+        if len(self.heads) >= HEADS_MAX:
+            self.heads.clear()
+        self.heads[head] = meaning
 
     def take(self, arrival: Arrival, loop: asyncio.AbstractEventLoop) -> None:
         """Hand a request over with all others of this step of the event loop."""
@@ -109,11 +131,13 @@ class InferCycle(Turn):
     body: bytes | bytearray = b""
     more_body = True
 
-    def __init__(self, connection: "FastLane", target: Target, *, keep_alive: bool) -> None:
+    def __init__(
+        self, connection: "FastLane", target: Target, headers: list[tuple[bytes, bytes]], *, keep_alive: bool
+    ) -> None:
         self.connection: FastLane = connection
         self.keep_alive = keep_alive
-        self._target = target
-        self._headers = connection.headers
+        self.target = target
+        self.headers = headers
 
     def take(self, chunk: bytes) -> None:
         """Keep a piece of the body: the usual one is the only one; many small ones cost no more than their bytes."""
@@ -148,7 +172,7 @@ class InferCycle(Turn):
 
     def _hand_over(self) -> None:
         connection = self.connection
-        connection.lane.take(Arrival(self._target, self._headers, bytes(self.body), self), connection.loop)
+        connection.lane.take(Arrival(self.target, self.headers, bytes(self.body), self), connection.loop)
 
 
 class FastLane(Connection):
@@ -165,6 +189,46 @@ class FastLane(Connection):
             if isinstance(cycle, InferCycle) and (cycle.more_body or not cycle.started):
                 cycle.release()
         super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take a whole request whose head is known at once; have everything else parsed."""
+        if self.stage or not self.idle:
+            super().data_received(data)
+            return
+        end = data.find(HEAD_END) + len(HEAD_END)
+        head = data[:end]
+        known = self.lane.heads.get(head)
+        if known is not None and len(data) == end + known.length and self._has_room(known.length):
+            self._take_known(known, data[end:])
+            return
+        super().data_received(data)
+        self._learn(head, len(data) - end)
+
+    def _has_room(self, size: int) -> bool:
+        return not self.flow.write_paused and self.edge.held + size <= self.limits.held_bytes
+
+    def _take_known(self, head: Head, body: bytes) -> None:
+        self.asked, self.since = True, self.edge.now
+        cycle = InferCycle(self, head.target, head.headers, keep_alive=not self.leaving)
+        self.cycle = cycle  # type: ignore[assignment]  # a cycle of our own, of the same shape
+        cycle.take(body)
+        self.edge.held += len(body)
+        cycle.more_body = False
+        cycle.start()
+
+    def _learn(self, head: bytes, length: int) -> None:
+        """Remember the head of a request that came in one piece and was taken as it should be."""
+        cycle: Any = self.cycle
+        if not (
+            len(HEAD_END) < len(head) <= HEAD_BYTES_MAX
+            and isinstance(cycle, InferCycle)
+            and cycle.headers is self.headers
+            and cycle.keep_alive
+            and not (cycle.more_body or cycle.queued or self.chunked or self.upgrades or self.stage)
+            and length == self.declared == self.body_bytes
+        ):
+            return
+        self.lane.learn(head, Head(cycle.target, cycle.headers, length))
 
     def on_headers_complete(self) -> None:
         """Choose the lane."""
@@ -185,7 +249,7 @@ class FastLane(Connection):
             return
         keep_alive = version != "1.0" and parser.should_keep_alive() and not self.leaving
         earlier: Any = self.cycle
-        cycle: Any = InferCycle(self, target, keep_alive=keep_alive)
+        cycle: Any = InferCycle(self, target, self.headers, keep_alive=keep_alive)
         self.cycle = cycle
         self.stage = BODY
         if earlier is not None and not earlier.response_complete:

@@ -13,14 +13,13 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from contracts.errors import CallerGone, DeadlineExceeded, ModelFailed, PointsmanError, Unavailable
-from contracts.prediction import Output
 from gateway.admission import check_queue, expired
 from gateway.clock import Clock
-from gateway.models.inputs import Fitted, features_of_batch, gather
-from gateway.models.outputs import split_outputs
+from gateway.models.inputs import Fitted, gather
+from gateway.models.run import Ran, parts_of
 from gateway.models.sessions import Session, Stop
 
 INLINE_OVERRUN_MAX = 25
@@ -28,16 +27,6 @@ INLINE_OVERRUNS_MAX = 3
 """A version that in this many runs on end holds up the event loop so many times longer than it may, runs in a thread from
 then on. One long run alone proves nothing: the kernel may have given the core to somebody else.
 """
-
-
-class Ran(NamedTuple):
-    """What one request got out of a run. Times are in microseconds; `batch_rows` counts the rows of the whole run."""
-
-    outputs: dict[str, Output]
-    features: dict[str, list[Any]]
-    queue_us: int
-    run_us: int
-    batch_rows: int
 
 
 class Work(Protocol):
@@ -60,7 +49,7 @@ class Work(Protocol):
 Told = Callable[[list[Any]], None]
 """Hears of work that is over, in the event loop, run by run; must not raise."""
 
-_Settled = list[Ran | PointsmanError]
+_Settled = Sequence[Ran | PointsmanError]
 
 
 class Batcher:
@@ -232,16 +221,14 @@ class Batcher:
 
     def _run_together(self, works: Sequence[Work], stop: Stop | None) -> _Settled:
         fitted = [work.fitted for work in works if work.fitted is not None]
-        rows = [one.rows for one in fitted]
-        total = sum(rows)
         started_ns = self._mono_ns()
         signature = self._session.signature
+        waited_us = [(started_ns - work.since_ns) // 1000 for work in works]
         try:
             feeds = gather(fitted, signature)
             arrays = self._session.run(feeds, stop)
             run_us = (self._mono_ns() - started_ns) // 1000
-            outputs = split_outputs(signature.outputs, arrays, rows, self._label)
-            features = features_of_batch(feeds, fitted, signature)
+            return parts_of(signature, feeds, arrays, fitted, waited_us, run_us, self._label)
         except PointsmanError:
             raise
         except Exception as bug:
@@ -249,12 +236,6 @@ class Batcher:
             raise ModelFailed(
                 f"{self._label}: {type(bug).__name__} inside the gateway; its log has the details"
             ) from bug
-        return [
-            output
-            if isinstance(output, ModelFailed)
-            else Ran(output, features[i], (started_ns - works[i].since_ns) // 1000, run_us, total)
-            for i, output in enumerate(outputs)
-        ]
 
     def _settle(self, batch: list[tuple[Work, Told]], settled: _Settled) -> None:
         """End what is not over yet, and tell everybody who waits for some of it once."""

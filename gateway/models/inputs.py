@@ -1,8 +1,8 @@
 """Fits one request to the versions behind a plan, and joins what fits into the arrays of a batch.
 
 Enters: a request and signatures. Leaves: for each version the data of its own inputs, or what it lacks; for a batch the
-arrays to run on, and afterwards the named features of each request as the model saw them. A name that no version knows is
-an error; one that only another version knows is left out and noted. Never routes, runs or waits.
+arrays to run on. A name that no version knows is an error; one that only another version knows is left out and noted.
+Never routes, runs or waits.
 
 Shapes are held strictly, with one kindness: [n] and [n, 1] stand for each other, since both are one value a row.
 """
@@ -16,7 +16,7 @@ import numpy as np
 
 from contracts.errors import InvalidInput
 from contracts.signature import Signature
-from gateway.models.intake import FREE, Block, Column, Intake, intake_of
+from gateway.models.intake import FREE, Column, Intake, intake_of
 from gateway.protocol.request import InferRequest
 from gateway.protocol.wording import did_you_mean, listed, shown
 
@@ -133,23 +133,6 @@ def gather(batch: Sequence[Fitted], signature: Signature) -> Feeds:
     return feeds
 
 
-def features_of_batch(feeds: Feeds, batch: Sequence[Fitted], signature: Signature) -> list[dict[str, list[Any]]]:
-    """Each request's named features, one value a row, as the model saw them after every cast; None where it saw a null."""
-    intake = intake_of(signature)
-    records: list[dict[str, list[Any]]] = [{} for _ in batch]
-    for block, array in zip(intake.blocks, feeds.blocks, strict=True):
-        if block.features and not block.rounds:
-            for fitted, record in zip(batch, records, strict=True):
-                record.update(zip(block.features, fitted.columns[block.start : block.stop], strict=True))
-        else:
-            for names, table in _tables(block, intake, array):
-                _deal(names, table, batch, records)
-    for fitted, record in zip(batch, records, strict=True):
-        for index, positions in fitted.nulls:
-            _restore_nulls(record, intake.columns[index], positions)
-    return records
-
-
 def _values(batch: Sequence[Fitted], start: int, stop: int) -> list[Any]:
     """The values of some columns: column after column, each with the rows of all requests."""
     if len(batch) == 1:
@@ -231,43 +214,6 @@ def _take_out_nulls(columns: Sequence[Column], data: list[list[Any]]) -> Nulls:
 def _extra(request: InferRequest, intake: Intake) -> list[str]:
     own = set(intake.names)
     return [name for name in request.inputs if name not in own]
-
-
-def _tables(block: Block, intake: Intake, array: Array) -> Iterable[tuple[tuple[str, ...], Array]]:
-    """The columns that share `array` as tables [rows, features] with a name a feature; [rows, ...] under one name where a
-    row's value is a list.
-    """
-    if block.features:
-        yield block.features, array.reshape(len(array), -1).T
-        return
-    for column, values in zip(intake.columns[block.start : block.stop], array, strict=True):
-        if column.features:
-            yield column.features, values.reshape(len(values), -1)
-        else:
-            yield (column.name,), values[:, None]
-
-
-def _deal(
-    names: tuple[str, ...], table: Array, batch: Sequence[Fitted], records: Sequence[dict[str, list[Any]]]
-) -> None:
-    """Each request's rows of the batch's values to its own record."""
-    if len(table) == len(batch):
-        for record, values in zip(records, table[:, :, None].tolist(), strict=True):
-            record.update(zip(names, values, strict=True))
-        return
-    start = 0
-    for fitted, record in zip(batch, records, strict=True):
-        stop = start + fitted.rows
-        record.update(zip(names, table[start:stop].swapaxes(0, 1).tolist(), strict=True))
-        start = stop
-
-
-def _restore_nulls(record: dict[str, list[Any]], column: Column, positions: Sequence[int]) -> None:
-    for feature in column.features:
-        record[feature] = list(record[feature])
-    for position in positions:
-        row, place = divmod(position, len(column.features))
-        record[column.features[place]][row] = None
 
 
 def _unknown(name: str, verb: str, known: frozenset[str]) -> str:

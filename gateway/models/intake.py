@@ -17,8 +17,6 @@ from contracts.errors import ModelRejected
 from contracts.signature import Signature, TensorSpec
 
 FREE: Final = -1
-ROUNDING: Final = frozenset({"FP16", "FP32"})
-"""Datatypes that hold less than a JSON number, which is read as a double."""
 FEATURES_MAX: Final = 256
 """Columns of one tensor that get a feature name each; a wider one without names is one feature, a list a row."""
 INTAKES_MAX: Final = 256
@@ -44,18 +42,23 @@ class Column(NamedTuple):
 
 
 class Block(NamedTuple):
-    """A run of columns, [start, stop) of the intake's, that share one array. `tail` is None where it is the request's;
-    `features` has one name a column where each is one value a row, and is empty otherwise. `rounds` says that the cast
-    to `dtype` may change a value.
+    """A run of columns, [start, stop) of the intake's, that share one array. `tail` is None where it is the request's.
+    `features` are the record's names for a row of the block, column by column: of each value, or, where `lists`, of each
+    column, whose value a row is then a list.
     """
 
     start: int
     stop: int
     names: tuple[str, ...]
-    dtype: "np.dtype[Any]"
+    datatype: str
     tail: tuple[int, ...] | None
     features: tuple[str, ...]
-    rounds: bool
+    lists: bool
+
+    @property
+    def dtype(self) -> "np.dtype[Any]":
+        """The type of the array."""
+        return NUMPY_OF[self.datatype]
 
 
 Take = tuple[str, str, list[int]]
@@ -137,9 +140,9 @@ def _takes(columns: Sequence[Column], rows: int) -> tuple[Take, ...]:
     return tuple([(column.name, column.datatype, [rows, *column.tail]) for column in columns])
 
 
-def _block_key(column: Column) -> tuple[str, bool, tuple[int, ...], str]:
+def _block_key(column: Column) -> tuple[str, bool, bool, tuple[int, ...], str]:
     """Sorts columns that can share an array next to each other; one of free size shares with nobody."""
-    return (column.datatype, column.free, column.tail, column.name if column.free else "")
+    return (column.datatype, column.free, not column.features, column.tail, column.name if column.free else "")
 
 
 def _blocks(columns: Sequence[Column]) -> list[Block]:
@@ -149,10 +152,10 @@ def _blocks(columns: Sequence[Column]) -> list[Block]:
         members = list(run)
         tail = None if members[0].free else members[0].tail
         names = tuple(column.name for column in members)
-        features = tuple(column.features[0] for column in members if len(column.features) == 1)
+        lists = not members[0].features
+        features = names if lists else tuple(name for column in members for name in column.features)
         stop = start + len(members)
-        datatype = members[0].datatype
-        blocks.append(Block(start, stop, names, NUMPY_OF[datatype], tail, features, rounds=datatype in ROUNDING))
+        blocks.append(Block(start, stop, names, members[0].datatype, tail, features, lists))
         start = stop
     return blocks
 

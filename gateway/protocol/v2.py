@@ -70,7 +70,7 @@ def encode_infer(
     outputs: Mapping[str, Output],
     parameters: Mapping[str, str],
 ) -> bytes:
-    """The body of a reply. The values must be finite: `gateway.models.outputs` refuses those that JSON cannot carry.
+    """The body of a reply. The values must be finite: `gateway.models.run` refuses those that JSON cannot carry.
 
     Args:
         model: the name that the caller used.

@@ -38,10 +38,26 @@ class Points(NamedTuple):
 
 
 class Route(NamedTuple):
-    """Who answers one request, and how the unit came there."""
+    """Who answers one request, and how the unit came there; what `contracts.prediction.Assignment` says, as numbers."""
 
     variant: Variant
-    assignment: Assignment
+    unit_hash: int
+    unit_source: UnitSource
+    salt: str
+    propensity: float
+    reason: Reason
+
+    @property
+    def assignment(self) -> Assignment:
+        """How the unit came there, as a record says it."""
+        return Assignment(
+            unit_hash=f"{self.unit_hash:016x}",
+            unit_source=self.unit_source,
+            salt=self.salt,
+            share=self.variant.share,
+            propensity=self.propensity,
+            reason=self.reason,
+        )
 
 
 def points_of(plan: Plan) -> Points:
@@ -81,30 +97,18 @@ def route(points: Points, unit: str, source: UnitSource) -> Route:
     plan = points.plan
     hashed = unit_hash(plan.salt, unit)
     variant = points.owners[bisect_right(points.starts, hashed >> 32) - 1]
-    return Route(variant, _assignment(hashed, source, plan.salt, variant, variant.share, "hash"))
+    return Route(variant, hashed, source, plan.salt, variant.share, "hash")
 
 
 def route_to(points: Points, variant: Variant, unit: str, source: UnitSource, reason: Reason) -> Route:
     """The variant that something other than the hash chose; it was sure to be chosen, so the propensity is 1."""
     salt = points.plan.salt
-    return Route(variant, _assignment(unit_hash(salt, unit), source, salt, variant, 1.0, reason))
+    return Route(variant, unit_hash(salt, unit), source, salt, 1.0, reason)
 
 
 def stand_in(points: Points, missed: Route) -> Route:
     """The champion's route where it answers for a challenger that could not; the propensity stays the unit's own."""
-    assignment = missed.assignment
-    champion = points.champion
-    return Route(
-        champion,
-        Assignment(
-            unit_hash=assignment.unit_hash,
-            unit_source=assignment.unit_source,
-            salt=assignment.salt,
-            share=champion.share,
-            propensity=assignment.propensity,
-            reason="fallback",
-        ),
-    )
+    return missed._replace(variant=points.champion, reason="fallback")
 
 
 def shadow_routes(points: Points, unit: str, source: UnitSource) -> list[Route]:
@@ -115,7 +119,7 @@ def shadow_routes(points: Points, unit: str, source: UnitSource) -> list[Route]:
         hashed = unit_hash(salt, unit)
         bucket = hashed >> 32
         if variant.share == 1.0 or any(start <= bucket < end for start, end in challenger.ranges):
-            routes.append(Route(variant, _assignment(hashed, source, salt, variant, variant.share, "shadow")))
+            routes.append(Route(variant, hashed, source, salt, variant.share, "shadow"))
     return routes
 
 
@@ -128,19 +132,6 @@ def named_variant(points: Points, name: str) -> Variant:
             f"model {points.plan.model!r} has no variant {name!r} in revision {points.plan.revision}: use {known}"
         )
     return variant
-
-
-def _assignment(
-    hashed: int, source: UnitSource, salt: str, variant: Variant, propensity: float, reason: Reason
-) -> Assignment:
-    return Assignment(
-        unit_hash=f"{hashed:016x}",
-        unit_source=source,
-        salt=salt,
-        share=variant.share,
-        propensity=propensity,
-        reason=reason,
-    )
 
 
 assert BUCKETS == 2**32, "the bucket is the upper half of a 64-bit hash"

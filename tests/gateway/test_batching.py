@@ -114,7 +114,7 @@ def test_concurrent_requests_run_together_and_keep_their_own_rows(graphs, loaded
     for i, ran in enumerate(results):
         expected = [value for r in range(1 + i % 3) for value in (i + r / 10, 0.0)]
         assert answer(ran) == pytest.approx(expected)
-    assert {ran.batch_rows for ran in results} == {sum(1 + i % 3 for i in range(20))}, "one run for all"
+    assert {ran.run.rows for ran in results} == {sum(1 + i % 3 for i in range(20))}, "one run for all"
 
 
 def test_a_batch_has_at_most_rows_max_rows_and_nobody_is_left_behind(graphs, loaded, batcher):
@@ -125,7 +125,7 @@ def test_a_batch_has_at_most_rows_max_rows_and_nobody_is_left_behind(graphs, loa
 
     results = asyncio.run(run())
 
-    assert {ran.batch_rows for ran in results} == {6}
+    assert {ran.run.rows for ran in results} == {6}
     assert [answer(ran)[0] for ran in results] == list(range(10))
 
 
@@ -177,7 +177,7 @@ def test_a_request_whose_time_ran_out_in_the_queue_is_not_run(graphs, loaded, ba
 
     assert isinstance(late, DeadlineExceeded)
     assert str(late) == "version 1 of 'm': the deadline passed after 5 microseconds in the queue; allow more time"
-    assert early.batch_rows == 1
+    assert early.run.rows == 1
 
 
 def test_a_cancelled_caller_is_left_out_of_the_run(graphs, loaded, batcher):
@@ -191,7 +191,7 @@ def test_a_cancelled_caller_is_left_out_of_the_run(graphs, loaded, batcher):
             await gone.result
         return await here.result
 
-    assert asyncio.run(run()).batch_rows == 1
+    assert asyncio.run(run()).run.rows == 1
 
 
 def test_a_run_in_a_thread_keeps_nobody_beyond_its_own_deadline(graphs, loaded, batcher, time):
@@ -221,7 +221,7 @@ def test_requests_of_different_shapes_do_not_share_a_run(graphs, loaded, batcher
     results = asyncio.run(run())
 
     assert [answer(ran) for ran in results] == [[1, 2], [3, 4, 5], [6, 7, 8], [9, 10]]
-    assert [ran.batch_rows for ran in results] == [1, 2, 2, 1]
+    assert [ran.run.rows for ran in results] == [1, 2, 2, 1]
 
 
 def test_a_version_that_keeps_holding_up_the_loop_moves_to_a_thread(graphs, loaded, batcher, time):

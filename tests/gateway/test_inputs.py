@@ -7,10 +7,11 @@ import pytest
 
 from contracts.errors import InvalidInput, ModelRejected
 from contracts.signature import Signature, TensorSpec
-from gateway.models.inputs import Fitted, Missing, check_names, features_of_batch, fit, gather, union_of
+from gateway.models.inputs import Fitted, Missing, check_names, fit, gather, union_of
 from gateway.models.intake import feature_names, intake_of
 from gateway.protocol.request import InferRequest
 from gateway.protocol.tensors import TENSOR_OF
+from tests.gateway.recorded import features_of_batch
 
 
 def spec(name, datatype="FP32", shape=(-1, 1), **more):

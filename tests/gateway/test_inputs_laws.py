@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from contracts.datatypes import NUMPY_OF
 from contracts.signature import Signature, TensorSpec
-from gateway.models.inputs import Fitted, features_of_batch, fit, gather
-from gateway.models.outputs import split_outputs
+from gateway.models.inputs import Fitted, fit, gather
 from gateway.protocol.request import InferRequest
 from gateway.protocol.tensors import TENSOR_OF
+from tests.gateway.recorded import features_of_batch, split_outputs
 
 SPECS = (
     TensorSpec(name="a", datatype="FP32", shape=(-1, 1), nullable=True),

@@ -2,21 +2,18 @@
 
 import pytest
 
-from contracts.prediction import Assignment, Latency, Prediction
+from contracts.plan import VersionRef
 from gateway.exposition import page
 from gateway.metrics import LABEL_SETS_MAX, LATENCY_BOUNDS_US, Gauges, Meter, Snapshot, load, save
+from gateway.traffic.routing import Variant
 
 
-def record(total_us=1_200, **changes):
-    values = {
-        "prediction_id": "id", "request_id": None, "received_us": 0, "event_us": 0, "model": "m", "version": "1", "digest": "d",
-        "variant": "champion", "role": "champion", "answered": True, "revision": 1, "rows": 1, "features": {}, "extra_features": [],
-        "outputs": {}, "status": "ok", "error_code": None, "error": None, "fallback_from": None, "batch_rows": 1, "worker": "w",
-        "gateway_version": "0",
-        "assignment": Assignment(unit_hash="0", unit_source="request_id", salt="s", share=1.0, propensity=1.0, reason="hash"),
-        "latency": Latency(queue_us=0, run_us=0, total_us=total_us),
-    }  # fmt: skip
-    return Prediction(**values | changes)
+def count(meter, total_us=1_200, version="1", status="ok"):
+    """One record of a champion."""
+    variant = Variant("champion", VersionRef(version=version, digest="d"), "champion", 1.0)
+    meter.observe("m", variant, status, None)
+    if status == "ok":
+        meter.time("m", variant, total_us)
 
 
 def lines(tmp_path, *slots):
@@ -24,12 +21,12 @@ def lines(tmp_path, *slots):
 
 
 def test_the_page_adds_up_all_slots(tmp_path):
-    for slot, count in (("worker-0", 3), ("worker-1", 4)):
+    for slot, records in (("worker-0", 3), ("worker-1", 4)):
         meter = Meter(Snapshot())
-        for _ in range(count):
-            meter.observe(record())
+        for _ in range(records):
+            count(meter)
         meter.reject(400, "invalid_input")
-        save(tmp_path, slot, meter.snapshot(Gauges(revisions={"m": count}, loaded={"m": 2}, log_bytes=10, log_shed=2)))
+        save(tmp_path, slot, meter.snapshot(Gauges(revisions={"m": records}, loaded={"m": 2}, log_bytes=10, log_shed=2)))
 
     shown = lines(tmp_path, "worker-0", "worker-1")
 
@@ -71,11 +68,11 @@ def test_the_page_tells_each_worker_s_revision_and_who_stays_behind_and_why(tmp_
 
 def test_a_new_worker_goes_on_from_the_counts_of_its_slot(tmp_path):
     first = Meter(Snapshot())
-    first.observe(record())
+    count(first)
     save(tmp_path, "worker-0", first.snapshot(Gauges()))
 
     second = Meter(load(tmp_path, "worker-0"))
-    second.observe(record())
+    count(second)
     save(tmp_path, "worker-0", second.snapshot(Gauges()))
 
     assert any(
@@ -86,7 +83,7 @@ def test_a_new_worker_goes_on_from_the_counts_of_its_slot(tmp_path):
 @pytest.mark.parametrize("total_us", [0, 99, 100, 101, 1_200, 5_000_000, 99_000_000])
 def test_a_latency_falls_into_the_buckets_at_and_above_it(tmp_path, total_us):
     meter = Meter(Snapshot())
-    meter.observe(record(total_us))
+    count(meter, total_us)
     save(tmp_path, "w", meter.snapshot(Gauges()))
 
     counts = {}
@@ -98,17 +95,10 @@ def test_a_latency_falls_into_the_buckets_at_and_above_it(tmp_path, total_us):
     assert counts == expected
 
 
-def test_failed_records_do_not_count_as_answered_time():
-    meter = Meter(Snapshot())
-    meter.observe(record(status="error", answered=False))
-
-    assert meter.snapshot(Gauges()).latency == []
-
-
 def test_label_sets_are_bounded():
     meter = Meter(Snapshot())
     for number in range(LABEL_SETS_MAX + 50):
-        meter.observe(record(version=str(number)))
+        count(meter, version=str(number))
 
     snapshot = meter.snapshot(Gauges())
 

@@ -7,9 +7,9 @@ import numpy as np
 from contracts.errors import ModelFailed
 from contracts.prediction import Output
 from contracts.signature import Signature, TensorSpec
-from gateway.models.outputs import split_outputs
 from gateway.protocol.metadata import model_metadata, model_ready, server_metadata
 from gateway.protocol.v2 import encode_infer
+from tests.gateway.recorded import split_outputs
 
 PROBABILITY = Output(datatype="FP32", shape=[2, 1], data=[0.25, 0.75])
 LABEL = Output(datatype="BYTES", shape=[2], data=["late", 'on "time"'])

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from contracts.errors import ModelFailed
 from contracts.signature import TensorSpec
-from gateway.models.outputs import split_outputs
+from tests.gateway.recorded import split_outputs
 
 PROBABILITIES = TensorSpec(name="p", datatype="FP32", shape=(-1, 2))
 NAMES = TensorSpec(name="s", datatype="BYTES", shape=(-1,))
