@@ -11,7 +11,6 @@ little-endian.
     sections  one a feature block, then one an output: the array's bytes, row-major; of BYTES u32 size | JSON list
 """
 
-import re
 from collections.abc import Sequence
 from functools import lru_cache
 from math import prod
@@ -31,6 +30,7 @@ MARK: Final = b"\x01"
 """How a compact payload begins; JSON cannot."""
 FIXED: Final = Struct("<36sqqQdqqqIIBBBxI")
 """The fields of `Fixed`."""
+ID_BYTES: Final = 36
 REASONS: Final[tuple[Reason, ...]] = ("hash", "forced", "pinned", "fallback", "shadow")
 UNIT_SOURCES: Final[tuple[UnitSource, ...]] = ("routing_key", "request_id")
 FORMS_MAX: Final = 256
@@ -41,9 +41,9 @@ VALUES_MAX: Final = PAYLOAD_BYTES_MAX
 
 _SIZE: Final = Struct("<I")
 _LEAD: Final = Struct("<cI")
-_ID: Final = re.compile(rb"[!#-\[\]-~]{36}")
-"""What stands in JSON as it is."""
-_BOOLEANS: Final = b"\x00\x01"
+ID_CHARACTERS: Final = bytes(set(range(0x21, 0x7F)) - set(b'"\\'))
+"""What stands in JSON as it is, and can be part of a prediction's id."""
+BOOLEANS: Final = b"\x00\x01"
 
 
 class FeatureBlock(Contract, frozen=True, kw_only=True):
@@ -203,6 +203,23 @@ def prefix_in(payload: bytes) -> bytes:
     return payload[:end]
 
 
+def id_in(payload: bytes) -> bytes:
+    """The prediction id of a payload. Raises InvalidRecord where it has none."""
+    start = _LEAD.size + int.from_bytes(payload[len(MARK) : _LEAD.size], "little")
+    found = payload[start : start + ID_BYTES]
+    if len(found) < ID_BYTES or found.translate(None, ID_CHARACTERS):
+        raise InvalidRecord(f"a compact record with {found!r} for a prediction id")
+    return found
+
+
+def received_in(payload: bytes) -> int:
+    """When the record was received, in microseconds since the epoch. Raises InvalidRecord where it does not say."""
+    start = len(prefix_in(payload))
+    if len(payload) < start + FIXED.size:
+        raise InvalidRecord(f"the payload of {len(payload)} bytes ends within its fixed fields, which begin at {start}")
+    return Fixed._make(FIXED.unpack_from(payload, start)).received_us
+
+
 @lru_cache(maxsize=FORMS_MAX)
 def form_of(prefix: bytes) -> Form:
     """The form that a prefix says. Raises InvalidRecord where no array can lie like that, or names stand twice."""
@@ -232,7 +249,7 @@ def _check_names(names: Sequence[str], what: str) -> None:
 
 
 def _check_fixed(fixed: Fixed) -> None:
-    if not _ID.fullmatch(fixed.prediction_id):
+    if fixed.prediction_id.translate(None, ID_CHARACTERS):
         raise InvalidRecord(f"{fixed.prediction_id!r} is no prediction id")
     if fixed.reason >= len(REASONS) or fixed.unit_source >= len(UNIT_SOURCES) or fixed.answered > 1:
         codes = f"reason {fixed.reason}, unit_source {fixed.unit_source}, answered {fixed.answered}"
@@ -261,7 +278,7 @@ def _sections(form: Form, rows: int, payload: bytes, start: int) -> list[bytes]:
                 f"the payload of {len(payload)} bytes ends within section {number}, which ends at {end}"
             )
         section = payload[start:end]
-        if shape.datatype == "BOOL" and section.translate(None, _BOOLEANS):
+        if shape.datatype == "BOOL" and section.translate(None, BOOLEANS):
             raise InvalidRecord(f"section {number} is BOOL and holds other bytes than 0 and 1")
         sections.append(section)
         start = end

@@ -7,7 +7,7 @@ passed through.
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -27,6 +27,8 @@ from prediction_log.compact import (
     is_compact,
     parse,
 )
+
+_INFINITY: Final = ("-Infinity", "Infinity")
 
 
 def expand(payload: bytes) -> Prediction:
@@ -97,15 +99,7 @@ def _features(parsed: Parsed) -> Iterator[tuple[str, list[Any]]]:
         values = _values(shape, section, fixed.rows, None)
         width = len(block.names)
         for place, name in enumerate(block.names):
-            yield name, _nested(values, (fixed.rows, width, *block.tail), place) if block.tail else values[place::width]
-
-
-def _nested(values: Sequence[Any], shape: tuple[int, ...], place: int) -> list[Any]:
-    """One feature's nested list a row."""
-    array = np.empty(len(values), np.object_)
-    array[:] = values
-    nested: list[Any] = array.reshape(shape)[:, place].tolist() if shape[0] else []
-    return nested
+            yield name, nested(values, (fixed.rows, width, *block.tail), place) if block.tail else values[place::width]
 
 
 def _outputs(parsed: Parsed) -> dict[str, Output]:
@@ -126,12 +120,17 @@ def _values(shape: Shape, section: bytes, rows: int, nan: str | None) -> list[An
         return list(texts_of(section, shape.values * rows))
     array = np.frombuffer(section, shape.dtype)
     values: list[Any] = array.tolist()
-    if shape.datatype in FLOATS and not np.isfinite(array).all():
-        return [value if math.isfinite(value) else _named(value, nan) for value in values]
-    return values
+    return named(values, nan) if shape.datatype in FLOATS and not np.isfinite(array).all() else values
 
 
-def _named(value: float, nan: str | None) -> str | None:
-    if math.isnan(value):
-        return nan
-    return "Infinity" if value > 0 else "-Infinity"
+def named(values: Sequence[float], nan: str | None) -> list[Any]:
+    """The values with infinities by their names, and NaN as `nan`."""
+    return [value if math.isfinite(value) else nan if math.isnan(value) else _INFINITY[value > 0] for value in values]
+
+
+def nested(values: Sequence[Any], shape: tuple[int, ...], place: int) -> list[Any]:
+    """One nested list a row: what [:, place] of the values is, in this shape [rows, features, *tail]."""
+    array = np.empty(len(values), np.object_)
+    array[:] = values
+    lists: list[Any] = array.reshape(shape)[:, place].tolist() if shape[0] else []
+    return lists

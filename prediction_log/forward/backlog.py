@@ -13,11 +13,13 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from contracts.errors import InvalidRecord
+from prediction_log.compact import is_compact, received_in
 from prediction_log.forward.cursor import Cursor
 from prediction_log.position import Position
 from prediction_log.spool.head import Head, read_head
 from prediction_log.spool.places import LogDirectory, segment_numbers, segment_path
-from prediction_log.spool.segment import DATA_START, seed_of
+from prediction_log.spool.segment import DATA_START, Kind, seed_of
 from prediction_log.spool.tail import LogTail
 
 BEHIND_BYTES: Final = 16 * 2**20
@@ -74,9 +76,12 @@ def _oldest_us(log: LogDirectory, position: Position, boot: int) -> int | None:
     first = LogTail(log.path, log.log_id, position, boot).read(1)
     if not first:
         return None
+    payload = first[0].payload
     try:
-        received = msgspec.json.decode(first[0].payload, type=_Received)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        if first[0].kind is Kind.PREDICTION and is_compact(payload):
+            return received_in(payload)
+        received = msgspec.json.decode(payload, type=_Received)
+    except (InvalidRecord, msgspec.MsgspecError, UnicodeError, RecursionError):
         return None
     return received.received_us or received.at_us
 

@@ -1,4 +1,4 @@
-"""Records that Kafka cannot take, kept as they were: `<dead>/<slot>.<log_id>.<seq>`.
+"""Records that Kafka cannot take, kept as it would have had them: `<dead>/<slot>.<log_id>.<seq>`.
 
 Enters: a record. Leaves: a file that is on the disk, the same one at every attempt. Never removes anything: that is for the
 people who look into it.

@@ -6,7 +6,7 @@ the cursor that is true once it and all before it are acknowledged. Never sends,
 When a segment is over its seals make a part of their own, which waits until nothing of the log is under way: a seal says
 how many messages came before it. A law of partitions that changed with this start holds for segments that did not exist
 yet: of those that did, some may have been sent by the old one. Bounds: a part is one reading of RECORDS_MAX records or the
-bytes it was asked for.
+bytes it was asked for, which are bytes of JSON: how many that are in the spool is guessed from the part before.
 """
 
 import logging
@@ -19,7 +19,7 @@ from prediction_log.forward.cursor import Cursor, CursorFile, CursorState
 from prediction_log.forward.dead import keep_dead
 from prediction_log.forward.outgoing import Keyed, Message, Trail, keyed, loss_message
 from prediction_log.forward.retention import is_done, mark_acknowledged
-from prediction_log.position import Entry, Position
+from prediction_log.position import Position
 from prediction_log.spool.disk import Disk, data_end
 from prediction_log.spool.places import LogDirectory, segment_numbers, segment_path
 from prediction_log.spool.segment import DATA_START
@@ -31,13 +31,17 @@ _LOG: Final = logging.getLogger(__name__)
 
 
 class Part(NamedTuple):
-    """What one log adds to a shipment. `records` and `bytes` are of the records in it, `dead` those it only tells of."""
+    """What one log adds to a shipment. `records` are those in it, `bytes` their values', `stored` what they take in the
+    spool; `dead` those it only tells of. With `more` the next part can be had at once.
+    """
 
     messages: list[Message]
     after: Cursor
     records: int
     bytes: int
+    stored: int
     dead: int
+    more: bool
 
 
 class World(NamedTuple):
@@ -62,6 +66,7 @@ class Feed:
         self._file = CursorFile(world.disk, log.path, log.log_id)
         self._sent = Position()
         self._under_way = 0
+        self._growth = 1.0
         self._condemned: dict[int, str] = {}
         self._suspects: frozenset[int] = frozenset()
         self._law = self._lawful_through = 0
@@ -109,11 +114,14 @@ class Feed:
         self._tail = LogTail(self.log.path, self.log.log_id, self._sent, self._world.boot)
 
     def next_part(self, bytes_max: int) -> Part | None:
-        """The next part; None where there is nothing, or nothing yet. Raises CorruptLog and OSError: rewind then."""
+        """The next part, of about `bytes_max` bytes of JSON and what one batch of a writer has beyond; None where there is
+        nothing, or nothing yet. Raises CorruptLog and OSError: rewind then.
+        """
         trail, tail = self._trail, self._tail
         if trail.segment and (tail.ended or self._sent.segment != trail.segment):
-            return None if self._under_way else self._part(trail.seals(self._sent.seq))
-        entries = tail.read(RECORDS_MAX, bytes_max, one_segment=True)
+            return None if self._under_way else self._sealed()
+        stored_max = max(1, int(bytes_max / self._growth))
+        entries = tail.read(RECORDS_MAX, stored_max, one_segment=True)
         findings, tail.findings = tail.findings, []
         position = tail.position
         if position == self._sent and not findings:
@@ -126,16 +134,26 @@ class Feed:
         dead = self._bury(records)
         messages = trail.messages(records, self._suspects) if entries else []
         messages += [loss_message(self.log.slot, finding) for finding in findings]
-        return self._part(messages, entries, dead)
+        size, stored = sum(map(len, records.values)), sum(len(entry.payload) for entry in entries)
+        self._growth = max(1.0, size / stored) if stored else self._growth
+        more = stored >= stored_max or len(entries) >= RECORDS_MAX or not entries
+        return self._part(Part(messages, trail.cursor(position), len(entries), size, stored, dead, more))
 
-    def _part(self, messages: list[Message], entries: Sequence[Entry] = (), dead: int = 0) -> Part:
+    def _sealed(self) -> Part:
+        """The seals of the segment that is over."""
+        messages = self._trail.seals(self._sent.seq)
+        return self._part(Part(messages, self._trail.cursor(self._sent), 0, 0, 0, 0, more=True))
+
+    def _part(self, part: Part) -> Part:
         self._under_way += 1
-        size = sum(len(entry.payload) for entry in entries)
-        return Part(messages, self._trail.cursor(self._sent), len(entries), size, dead)
+        return part
 
     def _bury(self, records: Keyed) -> int:
         """Keep the records that only tombstones will tell of; how many."""
-        dead = [entry for entry in records.entries if entry.seq in records.poison] if records.poison else []
+        if not records.poison:
+            return 0
+        told = zip(records.entries, records.values, strict=True)
+        dead = [entry._replace(payload=value) for entry, value in told if entry.seq in records.poison]
         if not dead:
             return 0
         for entry in dead:

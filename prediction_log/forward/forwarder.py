@@ -22,7 +22,7 @@ from aiokafka.errors import KafkaError, KafkaTimeoutError
 
 from contracts.errors import InvalidSettings, Unavailable
 from prediction_log.forward.backlog import Throttle
-from prediction_log.forward.feed import RECORDS_MAX, Feed, Part
+from prediction_log.forward.feed import Feed, Part
 from prediction_log.forward.feeds import Feeds
 from prediction_log.forward.outgoing import Message
 from prediction_log.forward.pace import Pace
@@ -195,7 +195,7 @@ class Forwarder:
                 parts.append((feed, part))
                 self._throttle.sent(part.bytes)
                 left -= max(part.bytes, PART_COST_MIN)
-                if not part.records or part.bytes >= share or part.records >= RECORDS_MAX:
+                if part.more:
                     hungry.append(feed)
             waiting = hungry
         return parts

@@ -136,9 +136,10 @@ class Watch:
         """Measure the backlog and write the status."""
         backlogs = await asyncio.to_thread(self._feeds.backlogs)
         waiting = sum(backlog.bytes for backlog in backlogs.values())
-        now, through = self._clock.mono_ns() / 1e9, waiting + self._tally.bytes
+        now, through = self._clock.mono_ns() / 1e9, waiting + self._tally.stored
         if now > self._looked:
-            self._throttle.observe(waiting, (through - self._through) / (now - self._looked) if self._through else 0.0)
+            stored_per_second = (through - self._through) / (now - self._looked) if self._through else 0.0
+            self._throttle.observe(waiting, stored_per_second * self._tally.growth)
         self._looked, self._through = now, through
         try:
             write_status(self._settings.state_dir, self._status(backlogs))

@@ -1,4 +1,4 @@
-"""Records -> messages: which lane each goes to, and its place in that lane.
+"""Records -> messages: their JSON, which lane each goes to, and its place in that lane.
 
 Enters: the next records of one log's segment, in order, and its `Trail`. Leaves: messages in the order in which each lane
 must carry them; the trail moved on. Pure: nothing is sent here, and the same records after the same trail make the same
@@ -14,11 +14,13 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from contracts.errors import InvalidRecord
+from prediction_log.compact import is_compact
 from prediction_log.finding import Finding
 from prediction_log.forward.cursor import Cursor, Lane
 from prediction_log.kafka.message import Headers, Place, control_headers, headers_of, key_of
 from prediction_log.kafka.partitioning import partitions_of
 from prediction_log.position import Entry, Position
+from prediction_log.rendering import rendered
 from prediction_log.spool.segment import Kind
 
 LETTERS: Final = {Kind.PREDICTION: "p", Kind.LABEL: "l", Kind.AUDIT: "a"}
@@ -37,10 +39,13 @@ class Message(NamedTuple):
 
 
 class Keyed(NamedTuple):
-    """Records with their keys; `poison` are the reasons why some, by seq, can only be told of and not be sent."""
+    """Records with their keys, and their values: JSON, or what stands in the spool where no JSON can be made of it.
+    `poison` are the reasons why some, by seq, can only be told of and not be sent.
+    """
 
     entries: Sequence[Entry]
     keys: list[bytes]
+    values: list[bytes]
     poison: Mapping[int, str]
 
 
@@ -66,16 +71,17 @@ class Trail:
         """The records as messages, a tombstone for each poisonous one; `suspects`, by seq, go alone."""
         messages = []
         lanes, slot, segment = self._lanes, self._slot, self.segment
-        for entry, key, lane in zip(keyed.entries, keyed.keys, self._lanes_of(keyed), strict=True):
+        rows = zip(keyed.entries, keyed.keys, keyed.values, self._lanes_of(keyed), strict=True)
+        for entry, key, value, lane in rows:
             seq = entry.seq
             after, count = lanes.get(lane, (0, 0))
             lanes[lane] = (seq, count + 1)
             place = Place(entry.log_id, segment, seq, after, count + 1)
             if seq in keyed.poison:
-                messages.append(self._tombstone(lane, key, place, entry, keyed.poison[seq]))
+                messages.append(self._tombstone(lane, key, place, entry.kind, len(value), keyed.poison[seq]))
             else:
                 headers = headers_of(slot, entry.kind, place)
-                messages.append(Message(lane, key, entry.payload, headers, seq, seq in suspects))
+                messages.append(Message(lane, key, value, headers, seq, seq in suspects))
         return messages
 
     def _lanes_of(self, keyed: Keyed) -> list[Lane]:
@@ -83,12 +89,12 @@ class Trail:
         pairs = zip(keyed.entries, partitions, strict=True)
         return [_LANES[entry.kind][0 if entry.kind is Kind.AUDIT else partition] for entry, partition in pairs]
 
-    def _tombstone(self, lane: Lane, key: bytes, place: Place, entry: Entry, reason: str) -> Message:
+    def _tombstone(self, lane: Lane, key: bytes, place: Place, kind: Kind, size: int, reason: str) -> Message:
         content = {
             **place._asdict(),
             "slot": self._slot,
-            "kind": entry.kind.name.lower(),
-            "bytes": len(entry.payload),
+            "kind": kind.name.lower(),
+            "bytes": size,
             "reason": reason,
         }
         headers = control_headers(self._slot, "tombstone", "tombstone", place)
@@ -109,15 +115,30 @@ class Trail:
 
 
 def keyed(entries: Sequence[Entry], condemned: Mapping[int, str]) -> Keyed:
-    """Find each record's key; where there is none the record is poison, and its place in the log is the key."""
+    """Find each record's key and value; where there is none the record is poison, and its place in the log is the key."""
     keys, poison = [], dict(condemned)
+    values = _values_of(entries, poison)
     for entry in entries:
         try:
             keys.append(key_of(entry.kind, entry.payload))
         except InvalidRecord as error:
             poison.setdefault(entry.seq, str(error))
             keys.append(f"{entry.log_id}/{entry.seq}".encode())
-    return Keyed(entries, keys, poison)
+    return Keyed(entries, keys, values, poison)
+
+
+def _values_of(entries: Sequence[Entry], poison: dict[int, str]) -> list[bytes]:
+    """What Kafka gets of each record; those of which no JSON can be made become poison."""
+    values = [entry.payload for entry in entries]
+    compact = [
+        place for place, entry in enumerate(entries) if entry.kind is Kind.PREDICTION and is_compact(entry.payload)
+    ]
+    for place, value in zip(compact, rendered([values[place] for place in compact]), strict=True):
+        if isinstance(value, InvalidRecord):
+            poison.setdefault(entries[place].seq, str(value))
+        else:
+            values[place] = value
+    return values
 
 
 def loss_message(slot: str, finding: Finding) -> Message:

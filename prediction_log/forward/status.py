@@ -17,7 +17,7 @@ State = Literal["connecting", "forwarding", "waiting", "stopped"]
 
 class ForwarderStatus(Contract, frozen=True, kw_only=True):
     """One moment. Counted since the process started, in records: `sent` (again, too, after an error), `acked`, `dead`
-    (kept aside, a tombstone sent); `bytes` of acknowledged payloads; `rebuilds` of the producer; `repairs` of cursors;
+    (kept aside, a tombstone sent); `bytes` of acknowledged values; `rebuilds` of the producer; `repairs` of cursors;
     `removed` segments. Now: what is committed in the spool and not acknowledged; `oldest_unsent_us` when the oldest of
     that was received. `waiting`: Kafka has acknowledged nothing for a while. `trouble` is for people, null where there is
     none. Times in microseconds since the epoch.

@@ -14,13 +14,13 @@ WAITING_SECONDS: Final = 5.0
 
 
 class Tally:
-    """Counts since the process started; see `ForwarderStatus`."""
+    """Counts since the process started; see `ForwarderStatus`. `stored` is what acknowledged records take in the spool."""
 
     def __init__(self) -> None:
         self.state: State = "connecting"
         self.trouble: str | None = None
         self.silent_seconds = 0.0
-        self.sent = self.acked = self.bytes = self.dead = self.rebuilds = self.repairs = self.removed = 0
+        self.sent = self.acked = self.bytes = self.stored = self.dead = self.rebuilds = self.repairs = self.removed = 0
 
     @property
     def visible_state(self) -> State:
@@ -29,10 +29,16 @@ class Tally:
             return "waiting"
         return self.state
 
+    @property
+    def growth(self) -> float:
+        """How many bytes of JSON a byte of records in the spool became."""
+        return self.bytes / self.stored if self.stored else 1.0
+
     def acknowledged(self, part: Part) -> None:
         """Kafka has this part: whatever was wrong is over."""
         self.acked += part.records
         self.bytes += part.bytes
+        self.stored += part.stored
         self.dead += part.dead
         if part.messages and self.trouble is not None:
             logging.getLogger(__name__).info("forwarding again, after: %s", self.trouble)

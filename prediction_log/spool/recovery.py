@@ -17,7 +17,7 @@ from prediction_log.spool.segment import _PREFIX, RECORDS, Frame, Kind, Level, d
 
 _KIND_OFFSET: Final = _PREFIX.size - 4
 _KIND_FLAGS_ZERO: Final = re.compile(rb"[\x01-\x03\x10-\x12][\x00\x01]\x00\x00", re.DOTALL)
-"""What every frame carries at _KIND_OFFSET; JSON payloads hold no zero bytes, so false hits are rare."""
+"""What every frame carries at _KIND_OFFSET; JSON never has it, arrays may: then sizes and checksum decide."""
 
 
 class Anchor(NamedTuple):

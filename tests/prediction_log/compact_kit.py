@@ -5,6 +5,7 @@ The prediction is built from plain Python values, one by one, and the payload fr
 
 import itertools
 import math
+import uuid
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +29,7 @@ from prediction_log.compact import (
 I64 = st.integers(-(2**63), 2**63 - 1)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 NAMES = st.lists(TEXT, max_size=5, unique=True)
+ROWS = st.integers(0, 4)
 TAILS = st.one_of(st.just(()), st.lists(st.integers(0, 3), min_size=1, max_size=3).map(tuple))
 
 
@@ -36,6 +38,56 @@ class Twin(NamedTuple):
 
     payload: bytes
     prediction: Prediction
+
+
+def plain_twin(number: int, size: int = 0, **facts: Any) -> Twin:
+    """A record of one row with three numbers and a text of `size` characters more; `facts` replace fields of its layout."""
+    numbers, text = [number / 8, -0.5, float("nan") if number % 3 == 0 else 1.5], f"origin {number % 7}" + "é" * size
+    shared: dict[str, Any] = {"model": "m", "version": "1", "digest": "d" * 64, "variant": "champion"}
+    shared |= {"worker": "worker-0", "gateway_version": "0.1.0", "role": "champion", "revision": 7, **facts}
+    layout = Layout(
+        **shared,
+        salt="salt",
+        share=0.9,
+        features=(
+            FeatureBlock(names=("a", "b", "c"), datatype="FP32"),
+            FeatureBlock(names=("origin",), datatype="BYTES"),
+        ),
+        outputs=(OutputLayout(name="p", datatype="FP64", tail=(2,)),),
+    )
+    prediction_id, times = str(uuid.UUID(int=number + (7 << 76))), (1_000_000 + number, 2_000_000 + number)
+    fixed = (prediction_id.encode(), *times, number, 0.9, 1, 2, 3, 1, 4, 0, number % 2, 1)
+    sections = [section_of("FP32", numbers), section_of("BYTES", [text]), section_of("FP64", [0.25, 0.75])]
+    prediction = Prediction(
+        **shared,
+        prediction_id=prediction_id,
+        request_id=None,
+        received_us=times[0],
+        event_us=times[1],
+        answered=True,
+        assignment=Assignment(
+            unit_hash=f"{number:016x}",
+            unit_source=UNIT_SOURCES[number % 2],
+            salt="salt",
+            share=0.9,
+            propensity=0.9,
+            reason="hash",
+        ),
+        rows=1,
+        features={
+            **{name: [as_json_says(value, None)] for name, value in zip("abc", numbers, strict=True)},
+            "origin": [text],
+        },
+        extra_features=[],
+        outputs={"p": Output(datatype="FP64", shape=[1, 2], data=[0.25, 0.75])},
+        status="ok",
+        error_code=None,
+        error=None,
+        fallback_from=None,
+        latency=Latency(queue_us=1, run_us=2, total_us=3),
+        batch_rows=4,
+    )
+    return Twin(pack(prefix_of(layout), fixed, b"", sections), prediction)
 
 
 def values_of(datatype: str) -> st.SearchStrategy[Any]:
@@ -70,15 +122,19 @@ def nested(values: list[Any], shape: tuple[int, ...]) -> Any:
 
 
 @st.composite
-def twins(draw: st.DrawFn) -> Twin:
+def twins(
+    draw: st.DrawFn,
+    rows: st.SearchStrategy[int] = ROWS,
+    tails: st.SearchStrategy[tuple[int, ...]] = TAILS,
+) -> Twin:
     """Records with any datatypes and shapes, of no, one or some rows."""
-    rows = draw(st.integers(0, 4))
+    rows = draw(rows)
     names = draw(NAMES)
     cuts = sorted(draw(st.sets(st.integers(0, len(names)), max_size=3)))
     blocks, columns, sections = [], {}, []
     for start, stop in itertools.pairwise([0, *cuts, len(names)]):
         block = FeatureBlock(
-            names=tuple(names[start:stop]), datatype=draw(st.sampled_from(sorted(NUMPY_OF))), tail=draw(TAILS)
+            names=tuple(names[start:stop]), datatype=draw(st.sampled_from(sorted(NUMPY_OF))), tail=draw(tails)
         )
         count = rows * len(block.names) * math.prod(block.tail)
         values = draw(st.lists(values_of(block.datatype), min_size=count, max_size=count))
