@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from contracts.errors import InvalidRecord
 from contracts.prediction import split_row
 from contracts.settings import Settings
 from pointsman.configuration import load_settings
@@ -24,7 +25,7 @@ from prediction_log.finding import HARMLESS, Finding
 from prediction_log.intervals import Interval, size
 from prediction_log.spool.listing import SegmentRow, list_segments
 from prediction_log.spool.reader import Entry, SpoolReader
-from prediction_log.spool.segment import RECORDS
+from prediction_log.spool.segment import RECORDS, Kind
 
 log_app = typer.Typer(name="log", help="The prediction log: what is in it, and the proof that it is complete.")
 
@@ -41,7 +42,7 @@ DEFAULT_STATE_DIR: Final = Path("pointsman-state")
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of `log cat`: where the record stands, and the record as it was written."""
+    """One line of `log cat`: where the record stands, and the record as JSON."""
 
     log_id: str
     seq: int
@@ -92,9 +93,8 @@ def cat_log(
     printed = 0
     for entry in _entries(state_dir / "spool", follow=follow):
         if _is_asked_for(entry, kind, model, prediction_id):
-            line = Line(
-                log_id=entry.log_id, seq=entry.seq, kind=entry.kind.name.lower(), record=msgspec.Raw(entry.payload)
-            )
+            record = msgspec.Raw(entry.payload)
+            line = Line(log_id=entry.log_id, seq=entry.seq, kind=entry.kind.name.lower(), record=record)
             typer.echo(msgspec.json.encode(line))
             printed += 1
             if printed == limit:
@@ -105,13 +105,25 @@ def _entries(spool: Path, *, follow: bool) -> Iterator[Entry]:
     reader = SpoolReader(spool, {})
     while True:
         entries = reader.poll(_POLL_RECORDS)
-        yield from entries
+        yield from _as_json(entries)
         for finding in reader.findings:
             typer.echo(_finding_line(finding), err=True)
         if not entries and not follow:
             return
         if not entries:
             time.sleep(_FOLLOW_SECONDS)
+
+
+def _as_json(entries: Sequence[Entry]) -> Iterator[Entry]:
+    """The entries with JSON for payloads; where a record cannot be read, that is told and the others go on."""
+    from prediction_log.rendering import rendered  # noqa: PLC0415 - it takes a while to import numpy; only cat needs it
+
+    predictions = [entry.payload if entry.kind is Kind.PREDICTION else b"" for entry in entries]
+    for entry, value in zip(entries, rendered(predictions), strict=True):
+        if isinstance(value, InvalidRecord):
+            typer.echo(f"log {entry.log_id}, seq {entry.seq}: {value}", err=True)
+        else:
+            yield entry._replace(payload=value) if value else entry
 
 
 def _is_asked_for(entry: Entry, kind: str | None, model: str | None, prediction_id: str | None) -> bool:

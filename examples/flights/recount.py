@@ -12,11 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import brier_score_loss, log_loss, precision_score, recall_score, roc_auc_score
 
+from contracts.errors import InvalidRecord
 from contracts.label import Label, precedence
 from contracts.prediction import Prediction, split_row
 from contracts.task import Task
 from contracts.wire import decode
 from examples.flights.versions import Who
+from prediction_log.rendering import rendered
 from prediction_log.spool.reader import Entry
 from prediction_log.spool.segment import Kind
 
@@ -56,11 +58,14 @@ class Log:
     answered: int = 0
 
     def take(self, entries: Iterable[Entry]) -> None:
-        """Take the predictions that ran, and the labels; in any order."""
-        for entry in entries:
-            if entry.kind == Kind.PREDICTION:
-                self._take_prediction(decode(Prediction, entry.payload))
-            elif entry.kind == Kind.LABEL:
+        """Take the predictions that ran, and the labels; in any order. Raises InvalidRecord."""
+        known = list(entries)
+        for record in rendered([entry.payload for entry in known if entry.kind == Kind.PREDICTION]):
+            if isinstance(record, InvalidRecord):
+                raise record
+            self._take_prediction(decode(Prediction, record))
+        for entry in known:
+            if entry.kind == Kind.LABEL:
                 self._take_label(decode(Label, entry.payload))
 
     def _take_prediction(self, prediction: Prediction) -> None:

@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from monitor.counts.arrays import Gathered, Masks
 from monitor.counts.columns import Floats, Ints, bin_numbers, bin_numeric, usable_rows
-from monitor.counts.gather import Gathered, Masks, Parted
+from monitor.counts.gather import Parted
 from monitor.counts.generation import Generation
 from monitor.counts.join_record import HEAD, JoinRecord, id_keys, row_type
 from monitor.counts.layout import STATUSES

@@ -7,45 +7,22 @@ feature is absent or has another number of values than the record has rows, its 
 
 from collections import Counter
 from collections.abc import Sequence
-from itertools import chain, repeat
+from itertools import repeat
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from monitor.counts.arrays import Gathered, Masks, Tally
 from monitor.counts.columns import Floats, Ints, bin_values, parse_numbers
+from monitor.counts.gather_sheet import gather_sheet
 from monitor.counts.generation import Features, Generation
 from monitor.counts.intake import Batch
 from monitor.counts.layout import STATUSES
 from monitor.counts.outputs import predicted_of
 from monitor.counts.record_type import Record, field_of
-
-Masks = npt.NDArray[np.uint64]
-Tally = Counter[tuple[str, str]]
-"""(what, of which feature) -> how often."""
+from monitor.counts.sheets import Sheet
 
 _STATUS_CELL: Final = {name: cell for cell, name in enumerate(STATUSES)}
-
-
-class Gathered(NamedTuple):
-    """Records as arrays. Of each record: id, where it stands in the log, times, its cell of `statuses`, whether it was the
-    answer and whether it stood in for another variant, and its rows. Of each row: the numeric features [numeric, n], the
-    cells of the categorical ones [categorical, n], its slices (bit i - 1 for slice i) [n] and its prediction [n, values].
-    """
-
-    ids: list[str]
-    logs: list[int]
-    seqs: list[int]
-    events: list[int]
-    received: list[int]
-    statuses: list[int]
-    answered: list[bool]
-    stood_in: list[bool]
-    rows: list[int]
-    numbers: Floats
-    categories: Ints
-    masks: Masks
-    values: Floats
 
 
 class Parted(NamedTuple):
@@ -55,8 +32,10 @@ class Parted(NamedTuple):
     failed: Gathered
 
 
-def gather(generation: Generation, batch: Batch, tally: Tally) -> Parted:
+def gather(generation: Generation, batch: Batch | Sheet, tally: Tally) -> Parted:
     """These records as arrays; what is odd about scored ones goes into `tally`."""
+    if isinstance(batch, Sheet):
+        return Parted(gather_sheet(generation, batch, tally), _gathered(generation, Batch([], [], []), tally))
     failed = [record.status != "ok" for record in batch.records]
     if not any(failed):
         return Parted(_gathered(generation, batch, tally), _gathered(generation, Batch([], [], []), tally))
@@ -64,16 +43,6 @@ def gather(generation: Generation, batch: Batch, tally: Tally) -> Parted:
     return Parted(
         _gathered(generation, batch.where(scored), tally), _gathered(generation, batch.where(failed), Counter())
     )
-
-
-def concatenated(parts: Sequence[Gathered]) -> Gathered:
-    """All parts as one."""
-    if len(parts) == 1:
-        return parts[0]
-    *lists, numbers, categories, masks, values = zip(*parts, strict=True)
-    joined: list[Any] = [list(chain.from_iterable(pieces)) for pieces in lists]
-    joined += [np.concatenate(numbers, axis=1), np.concatenate(categories, axis=1)]
-    return Gathered._make([*joined, np.concatenate(masks), np.concatenate(values)])
 
 
 def _gathered(generation: Generation, batch: Batch, tally: Tally) -> Gathered:

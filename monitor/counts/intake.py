@@ -21,20 +21,20 @@ from monitor.counts.ballot import LabelOf, label_of
 from monitor.counts.join_record import ID_CHARS_MAX, ROWS_MAX
 from monitor.counts.panes import TIME_US_MAX
 from monitor.counts.record_type import Record, RecordDecoder
+from monitor.counts.sheets import Sheet, VersionKey, sheets_of
+from prediction_log.compact import is_compact
 from prediction_log.intervals import Interval, add
 from prediction_log.spool.reader import Entry
 from prediction_log.spool.segment import Kind
 
 CHUNK_BYTES: Final = 2**18
 """Payload bytes that are decoded and counted in one go: small enough for the processor's cache, several times faster."""
+COMPACT_SHARE: Final = 8
+"""Of a compact record no objects are made, and what is done once for a chunk weighs more."""
 
 _UNDECODABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 Seen = dict[str, list[Interval]]
-VersionKey = tuple[str, str, str, str]
-"""(model, version, digest, variant)."""
-
-
 Tally = Counter[tuple[str, str]]
 
 
@@ -58,11 +58,17 @@ class Batch(NamedTuple):
         logs, seqs, records = self
         return Batch(list(compress(logs, wanted)), list(compress(seqs, wanted)), list(compress(records, wanted)))
 
+    def times(self) -> tuple[list[int], list[int]]:
+        """When each happened and when it was received, in microseconds."""
+        return [record.event_us for record in self.records], [record.received_us for record in self.records]
+
 
 class Decoded(NamedTuple):
-    """One chunk: predictions by who made them, labels, a tally of (what, reason), and the entries that are no records."""
+    """One chunk: predictions by who made them, labels, a tally of (what, reason), and the entries that are no records. Of
+    one version in one variant there may be several batches.
+    """
 
-    batches: dict[VersionKey, Batch]
+    batches: list[tuple[VersionKey, Batch | Sheet]]
     labels: list[LabelOf]
     tally: Tally
     unreadable: list[Entry]
@@ -84,9 +90,14 @@ def decode(entries: Sequence[Entry], decoder: RecordDecoder, log_number: Callabl
     """The records of one chunk; `log_number` gives a log's number by its id."""
     odd = _Odd(Counter(), [])
     prediction, label = Kind.PREDICTION, Kind.LABEL
-    predictions = _decoded(decoder, [entry for entry in entries if entry.kind is prediction], odd)
+    predictions = [entry for entry in entries if entry.kind is prediction]
+    compact = [entry for entry in predictions if is_compact(entry.payload)]
+    plain = predictions if not compact else [entry for entry in predictions if not is_compact(entry.payload)]
+    batches: list[tuple[VersionKey, Batch | Sheet]] = []
+    batches += _batches(_decoded(decoder, plain, odd), log_number, odd).items()
+    batches += sheets_of(compact, log_number, odd.refuse)
     labels = list(_labels([entry for entry in entries if entry.kind is label], odd))
-    return Decoded(_batches(predictions, log_number, odd), labels, odd.tally, odd.unreadable)
+    return Decoded(batches, labels, odd.tally, odd.unreadable)
 
 
 def fresh(entries: Sequence[Entry], seen: Mapping[str, Sequence[Interval]]) -> Fresh:
@@ -110,10 +121,11 @@ def covers(intervals: Sequence[Interval], seq: int) -> bool:
 
 
 def chunks(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
-    """The entries in runs of about CHUNK_BYTES."""
+    """The entries in runs of about CHUNK_BYTES; what is compact takes COMPACT_SHARE of the room."""
     start, size = 0, 0
     for end, entry in enumerate(entries, 1):
-        size += len(entry.payload)
+        payload = entry.payload
+        size += len(payload) // COMPACT_SHARE if is_compact(payload) else len(payload)
         if size >= CHUNK_BYTES:
             yield entries[start:end]
             start, size = end, 0

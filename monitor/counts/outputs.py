@@ -7,9 +7,10 @@ tensor, in the wrong shape, or no number. Never raises on a tensor.
 
 from collections.abc import Sequence
 from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from contracts.prediction import Output
 from contracts.task import Task
@@ -35,6 +36,20 @@ def predicted_of(task: Task, outputs: Sequence[Output | None], rows: Sequence[in
     return Predicted(np.concatenate([part.values for part in parts]), sum(part.unusable for part in parts))
 
 
+def predicted_of_table(task: Task, values: npt.NDArray[Any] | list[Any] | None, rows: int, width: int) -> Predicted:
+    """Every row's prediction where one tensor [rows, width] holds all of them, flat; null where there is none."""
+    if values is None or not rows or not _fits(task, width):
+        return Predicted(np.full((rows, _values(task)), np.nan), rows)
+    numbers, wrong = parse_numbers(values) if isinstance(values, list) else (values.astype(np.float64), 0)
+    return _predicted(task, numbers.reshape(-1, width), wrong)
+
+
+def _predicted(task: Task, table: Floats, wrong: int) -> Predicted:
+    if task.kind == "binary" and table.shape[1] > 1:
+        table = table[:, task.positive : task.positive + 1]
+    return Predicted(np.ascontiguousarray(table), min(wrong, len(table)))
+
+
 def _taken(task: Task, outputs: Sequence[Output | None], rows: Sequence[int]) -> Predicted | None:
     """All records at once, or null where they differ in shape or one of them cannot be used."""
     data = [output.data for output in outputs if output is not None and output.shape]
@@ -46,10 +61,7 @@ def _taken(task: Task, outputs: Sequence[Output | None], rows: Sequence[int]) ->
     if [output.shape[0] for output in outputs if output is not None] != list(rows):
         return None
     numbers, wrong = parse_numbers(list(chain.from_iterable(data)))
-    table = numbers.reshape(-1, width)
-    if task.kind == "binary" and width > 1:
-        table = table[:, task.positive : task.positive + 1]
-    return Predicted(np.ascontiguousarray(table), min(wrong, len(table)))
+    return _predicted(task, numbers.reshape(-1, width), wrong)
 
 
 def _fits(task: Task, width: int) -> bool:

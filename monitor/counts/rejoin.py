@@ -22,12 +22,13 @@ from typing import NamedTuple
 from monitor.counts.fold import joinable
 from monitor.counts.gather import gather
 from monitor.counts.generation import Generation, decode_generation
-from monitor.counts.intake import Batch, Decoded, Seen, VersionKey, chunks, covers, decode, fresh
+from monitor.counts.intake import Batch, Decoded, Seen, chunks, covers, decode, fresh
 from monitor.counts.join import join
 from monitor.counts.join_book import Horizon, JoinBook
 from monitor.counts.join_record import JoinRecord
 from monitor.counts.join_store import JoinMemory, JoinStore, join_memory
 from monitor.counts.record_type import RecordDecoder
+from monitor.counts.sheets import Sheet, VersionKey
 from monitor.counts.state import State, join_path, open_counts
 from monitor.counts.state_export import Marker, Switch, exported
 from monitor.counts.step import GroupTerms
@@ -79,9 +80,7 @@ class Rejoin:
         self._done |= new.seen
         for chunk in chunks(new.entries):
             decoded = self._decoded(chunk)
-            records = [
-                record for key, batch in decoded.batches.items() for record in groups.joinable(key, batch, state)
-            ]
+            records = [record for key, batch in decoded.batches for record in groups.joinable(key, batch, state)]
             known = book.known({(label.id, label.row) for label in decoded.labels}, [r.id for r in records], None)
             met = {label.id for label in decoded.labels} | {key for key, _ in known.ballots}
             joined = join(known, [r for r in records if r.id in met], decoded.labels, terms.of, 0)
@@ -108,7 +107,7 @@ class Rejoin:
     def _decoded(self, chunk: Sequence[Entry]) -> Decoded:
         state, _, groups, _ = self._now()
         decoded = decode(chunk, self._decoder, state.log_number)
-        if self._decoder.learn(name for key in decoded.batches for name in groups.names(key)):
+        if self._decoder.learn(name for key, _ in decoded.batches for name in groups.names(key)):
             decoded = decode(chunk, self._decoder, state.log_number)
         return decoded
 
@@ -133,7 +132,7 @@ class _Groups:
             if found is not None:
                 yield from found[1].features.names
 
-    def joinable(self, key: VersionKey, batch: Batch, state: State) -> Iterator[JoinRecord]:
+    def joinable(self, key: VersionKey, batch: Batch | Sheet, state: State) -> Iterator[JoinRecord]:
         """What these records, all of one version in one variant, leave behind for their labels."""
         fingerprints = self._fingerprints(key, batch, state.log_number)
         for fingerprint in dict.fromkeys(fingerprints):
@@ -143,9 +142,9 @@ class _Groups:
                 own = batch.where([other == fingerprint for other in fingerprints])
                 yield from joinable(number, gather(generation, own, Counter()))
 
-    def _fingerprints(self, key: VersionKey, batch: Batch, log_number: Callable[[str], int]) -> list[str]:
+    def _fingerprints(self, key: VersionKey, batch: Batch | Sheet, log_number: Callable[[str], int]) -> list[str]:
         """The definition by which each record was counted: the last one that began before the record was."""
-        found = [""] * len(batch.records)
+        found = [""] * len(batch.seqs)
         for switch in self._switches.get(key[:3], ()):
             before = {log_number(log_id): seen for log_id, seen in switch.seen.items()}
             for place, (log, seq) in enumerate(zip(batch.logs, batch.seqs, strict=True)):

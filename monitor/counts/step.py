@@ -8,16 +8,18 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
+from monitor.counts.arrays import Tally, concatenated
 from monitor.counts.ballot import LabelOf
 from monitor.counts.catalogue import Catalogue
 from monitor.counts.fold import Observed, count, observe
-from monitor.counts.gather import Parted, Tally, concatenated, gather
+from monitor.counts.gather import Parted, gather
 from monitor.counts.generation import Generation
-from monitor.counts.intake import VersionKey, chunks, decode
+from monitor.counts.intake import chunks, decode
 from monitor.counts.join import Change, Joined, Known, Terms, join
 from monitor.counts.join_record import JoinRecord, row_type
-from monitor.counts.record_type import Record, RecordDecoder
+from monitor.counts.record_type import RecordDecoder
 from monitor.counts.scoring import count_changes
+from monitor.counts.sheets import VersionKey
 from monitor.counts.state import Counters, State
 from monitor.counts.summary import Summaries, merge
 from prediction_log.spool.reader import Entry
@@ -160,16 +162,16 @@ class _Folding:
     def take(self, chunk: Sequence[Entry]) -> None:
         """Decode and gather one chunk; its records are gone when this returns, and their memory is the next chunk's."""
         decoded = decode(chunk, self._decoder, self._state.log_number)
-        groups = {key: self._group(key) for key in decoded.batches}
+        groups = {key: self._group(key) for key in sorted({key for key, _ in decoded.batches})}
         if self._decoder.learn(name for group in groups.values() for name in group.generation.features.names):
             decoded = decode(chunk, self._decoder, self._state.log_number)
         self._tally.update(decoded.tally)
         self._labels += decoded.labels
         self._unreadable += decoded.unreadable
-        for key, batch in decoded.batches.items():
+        for key, batch in decoded.batches:
             groups[key].add(gather(groups[key].generation, batch, groups[key].tally))
-            self._times = _with_predictions(self._times, batch.records)
-            self._predictions += len(batch.records)
+            self._times = _with_predictions(self._times, *batch.times())
+            self._predictions += len(batch.seqs)
 
     def folded(self) -> _Folded:
         """Everything taken in."""
@@ -199,9 +201,7 @@ def _changed(state: State, changes: Iterable[Change]) -> list[Summaries]:
     return [count_changes(state.generation(group), group, own) for group, own in by_group.items()]
 
 
-def _with_predictions(times: Times, records: Sequence[Record]) -> Times:
-    events = [record.event_us for record in records]
-    received = [record.received_us for record in records]
+def _with_predictions(times: Times, events: Sequence[int], received: Sequence[int]) -> Times:
     return Times(
         _least(times.first_event_us, min(events)),
         _greatest(times.last_event_us, max(events)),

@@ -5,6 +5,7 @@ import math
 
 import pytest
 
+from contracts.errors import InvalidRecord
 from contracts.label import Label
 from contracts.prediction import Assignment, Latency, Output, Prediction
 from contracts.statistic import Statistic
@@ -14,6 +15,7 @@ from examples.flights.closing import all_counted, closings
 from examples.flights.recount import Log, recount
 from prediction_log.spool.reader import Entry
 from prediction_log.spool.segment import Kind
+from tests.prediction_log.compact_kit import plain_twin
 
 TASKS = {"1": Task(kind="binary", output="probabilities", classes=(0, 1), threshold=0.5)}
 CHAMPION = ("champion", "1")
@@ -206,3 +208,16 @@ def test_the_most_drift_comes_first():
     ]
     (closing,) = closings(recount(log_of(*HAND_MADE)), drift)
     assert [found.feature for found in closing.drift] == ["temp", "hour", "dest"]
+
+
+def test_a_log_of_compact_records_is_recounted_like_one_of_json():
+    twins = [plain_twin(number, version="1") for number in range(20)]
+    task = Task(kind="binary", output="p", classes=(0, 1), threshold=0.5)
+    logs = [Log({"1": task}), Log({"1": task})]
+    logs[0].take(Entry("log", seq, Kind.PREDICTION, twin.payload) for seq, twin in enumerate(twins, 1))
+    logs[1].take(Entry("log", seq, Kind.PREDICTION, encode(twin.prediction)) for seq, twin in enumerate(twins, 1))
+
+    assert recount(logs[0]) == recount(logs[1])
+    assert recount(logs[0])[CHAMPION].predictions == 20
+    with pytest.raises(InvalidRecord):
+        logs[0].take([Entry("log", 21, Kind.PREDICTION, twins[0].payload[:-1])])

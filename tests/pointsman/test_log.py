@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from contracts.wire import encode
 from pointsman.log import log_app
 from prediction_log.spool.places import log_directories, segment_path
 from prediction_log.spool.segment import Kind
 from prediction_log.spool.writer import open_writer
+from tests.prediction_log.compact_kit import plain_twin
 
 RECORDS = [
     (Kind.PREDICTION, {"prediction_id": "p1", "model": "flight-delay", "variant": "champion"}),
@@ -76,6 +78,28 @@ def test_cat_prints_every_record_as_a_line_of_json(state_dir):
 )
 def test_cat_selects(state_dir, options, seqs):
     assert [line["seq"] for line in lines("--state-dir", str(state_dir), *options)] == seqs
+
+
+def test_cat_prints_compact_records_as_json_and_tells_of_one_that_cannot_be_read(tmp_path):
+    twins = [plain_twin(1), plain_twin(2, model="fraud"), plain_twin(3)]
+
+    async def write():
+        writer = await open_writer(tmp_path / "spool", "worker-0", disk_reserve_bytes=0)
+        for payload in (*(twin.payload for twin in twins), twins[0].payload[:-1], b'{"model":"m"}'):
+            await writer.append(Kind.PREDICTION, payload)
+        await writer.aclose()
+
+    asyncio.run(write())
+    result = run("cat", "--state-dir", str(tmp_path))
+
+    found = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [line["record"] for line in found[:3]] == [json.loads(encode(twin.prediction)) for twin in twins]
+    assert [line["seq"] for line in found] == [1, 2, 3, 5]
+    assert "seq 4: the payload" in result.stderr
+    assert [line["seq"] for line in lines("--state-dir", str(tmp_path), "--model", "fraud")] == [2]
+    wanted = twins[2].prediction.prediction_id
+    assert [line["seq"] for line in lines("--state-dir", str(tmp_path), "--prediction-id", wanted)] == [3]
+    assert json.loads(run("verify", "--state-dir", str(tmp_path), "--json").stdout)["records"] == 5
 
 
 def test_cat_names_the_kinds_there_are(state_dir):

@@ -121,20 +121,31 @@ def nested(values: list[Any], shape: tuple[int, ...]) -> Any:
     return [nested(values, shape[1:]) for _ in range(shape[0])] if shape else values.pop(0)
 
 
+class Kind(NamedTuple):
+    """What records are drawn from: their rows, shapes, names, times, ids, and the facts of their layouts."""
+
+    rows: st.SearchStrategy[int] = ROWS
+    tails: st.SearchStrategy[tuple[int, ...]] = TAILS
+    features: st.SearchStrategy[list[str]] = NAMES
+    outputs: st.SearchStrategy[list[str]] = NAMES
+    times: st.SearchStrategy[int] = I64
+    ids: st.SearchStrategy[str] = st.uuids().map(str)
+    facts: st.SearchStrategy[dict[str, str]] = st.fixed_dictionaries(
+        dict.fromkeys(("model", "version", "digest", "variant", "worker"), TEXT)
+    )
+
+
 @st.composite
-def twins(
-    draw: st.DrawFn,
-    rows: st.SearchStrategy[int] = ROWS,
-    tails: st.SearchStrategy[tuple[int, ...]] = TAILS,
-) -> Twin:
+def twins(draw: st.DrawFn, kind: Kind | None = None) -> Twin:
     """Records with any datatypes and shapes, of no, one or some rows."""
-    rows = draw(rows)
-    names = draw(NAMES)
+    kind = kind or Kind()
+    rows = draw(kind.rows)
+    names = draw(kind.features)
     cuts = sorted(draw(st.sets(st.integers(0, len(names)), max_size=3)))
     blocks, columns, sections = [], {}, []
     for start, stop in itertools.pairwise([0, *cuts, len(names)]):
         block = FeatureBlock(
-            names=tuple(names[start:stop]), datatype=draw(st.sampled_from(sorted(NUMPY_OF))), tail=draw(tails)
+            names=tuple(names[start:stop]), datatype=draw(st.sampled_from(sorted(NUMPY_OF))), tail=draw(kind.tails)
         )
         count = rows * len(block.names) * math.prod(block.tail)
         values = draw(st.lists(values_of(block.datatype), min_size=count, max_size=count))
@@ -143,39 +154,40 @@ def twins(
         table = nested([as_json_says(value, None) for value in values], (rows, len(block.names), *block.tail))
         columns |= {name: [row[place] for row in table] for place, name in enumerate(block.names)}
     layouts, outputs = [], {}
-    for name in draw(NAMES):
-        layout = OutputLayout(name=name, datatype=draw(st.sampled_from(sorted(NUMPY_OF))), tail=draw(TAILS))
+    for name in draw(kind.outputs):
+        layout = OutputLayout(name=name, datatype=draw(st.sampled_from(sorted(NUMPY_OF))), tail=draw(kind.tails))
         count = rows * math.prod(layout.tail)
         values = draw(st.lists(values_of(layout.datatype), min_size=count, max_size=count))
         layouts.append(layout)
         sections.append(section_of(layout.datatype, values))
         data = [as_json_says(value, "NaN") for value in values]
         outputs[name] = Output(datatype=layout.datatype, shape=[rows, *layout.tail], data=data)
-    return draw(_twin_of(rows, tuple(blocks), columns, tuple(layouts), outputs, sections))
+    arrays = (tuple(blocks), tuple(layouts), sections)
+    return draw(_twin_of(kind, rows, columns, outputs, arrays))
 
 
 @st.composite
 def _twin_of(
     draw: st.DrawFn,
+    kind: Kind,
     rows: int,
-    blocks: tuple[FeatureBlock, ...],
     columns: dict[str, list[Any]],
-    layouts: tuple[OutputLayout, ...],
     outputs: dict[str, Output],
-    sections: list[bytes],
+    arrays: tuple[tuple[FeatureBlock, ...], tuple[OutputLayout, ...], list[bytes]],
 ) -> Twin:
+    blocks, layouts, sections = arrays
     share, propensity = draw(st.floats(0, 1)), draw(st.floats(0, 1))
     unit_hash, batch_rows = draw(st.integers(0, 2**64 - 1)), draw(st.integers(0, 2**32 - 1))
-    received_us, event_us = draw(I64), draw(I64)
+    received_us, event_us = draw(kind.times), draw(kind.times)
     latency = Latency(queue_us=draw(I64), run_us=draw(I64), total_us=draw(I64))
     reason, source, answered = draw(st.integers(0, 4)), draw(st.integers(0, 1)), draw(st.booleans())
-    prediction_id = str(draw(st.uuids()))
+    prediction_id = draw(kind.ids)
     odd = Odd(
         request_id=draw(st.none() | TEXT),
         extra_features=draw(st.lists(TEXT, max_size=2)),
         fallback_from=draw(st.none() | TEXT),
     )
-    shared = {name: draw(TEXT) for name in ("model", "version", "digest", "variant", "worker", "gateway_version")}
+    shared: dict[str, Any] = {**draw(kind.facts), "gateway_version": draw(TEXT)}
     shared |= {"role": draw(st.sampled_from(["champion", "challenger", "shadow"])), "revision": draw(I64)}
     salt = draw(TEXT)
     layout = Layout(**shared, salt=salt, share=share, features=blocks, outputs=layouts)

@@ -13,7 +13,7 @@ from prediction_log.columns import FIXED_TYPE, columns_of, grouped
 from prediction_log.compact import Fixed, is_compact, parse
 from prediction_log.expansion import record_json
 from prediction_log.rendering import rendered
-from tests.prediction_log.compact_kit import twins
+from tests.prediction_log.compact_kit import Kind, twins
 
 SLOW = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], deadline=None)
 
@@ -41,7 +41,7 @@ def test_together_they_are_what_they_are_alone(several, data):
 
 
 @SLOW
-@given(st.lists(twins(rows=st.just(1), tails=st.just(())), min_size=1, max_size=3), st.data())
+@given(st.lists(twins(Kind(rows=st.just(1), tails=st.just(()))), min_size=1, max_size=3), st.data())
 def test_records_of_one_row_too(several, data):
     several = data.draw(st.lists(st.sampled_from(several), max_size=8))
 
