@@ -1,6 +1,6 @@
 """What the forwarder does: records/s from a real spool to a real broker, and its memory over a long backlog.
 
-Enters: a broker's address (or none: one is started), how many records, how large. Leaves: one JSON object: records/s and CPU
+Enters: a broker's address (or none: one is started), how many records, how large, in which form. Leaves: one JSON object: records/s and CPU
 microseconds a record of the forwarder's own process, its memory soon after the start and at the end. The spool is written
 beforehand; the forwarder runs in a process of its own, without a bound on the backlog's speed, until Kafka has everything.
 Not measured: gateways writing meanwhile, networks, copies on other brokers.
@@ -22,7 +22,15 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
+import numpy as np
+
+from benchmarks.compact_records import payload_of
+from benchmarks.monitor_fold import prediction
+from contracts.prediction import Prediction
 from contracts.settings import KafkaOptions, Settings, decode_settings, encode_settings
+from contracts.wire import encode
+from prediction_log.compact import prefix_in
 from prediction_log.forward.forwarding import serve_forwarder
 from prediction_log.forward.status import ForwarderStatus, read_status
 from prediction_log.spool.segment import Kind
@@ -34,32 +42,29 @@ VARIABLE = "POINTSMAN_ROLE_BENCHMARK"
 WAIT_SECONDS_MAX = 600
 
 
-def payload(seed: random.Random, size: int) -> bytes:
-    """A record as a model with some forty features leaves it; about `size` bytes."""
-    head = {
-        "schema": 1,
-        "prediction_id": str(uuid.UUID(int=seed.getrandbits(128))),
-        "received_us": time.time_ns() // 1000,
-    }
+def sample(seed: random.Random, size: int) -> Prediction:
+    """A record as a model with some dozen features leaves it; about `size` bytes of JSON."""
+    made = prediction(seed, 0)
     features: dict[str, list[float]] = {}
-    record = {**head, "model": "flight-delay", "features": features}
-    while len(json.dumps(record)) < size:
-        features[f"feature_{len(features)}"] = [round(seed.gauss(0, 1), 4)]
-    return json.dumps(record, separators=(",", ":")).encode()
+    while len(encode(msgspec.structs.replace(made, features=features))) < size:
+        features[f"feature_{len(features)}"] = [float(np.float32(round(seed.gauss(0, 1), 4)))]
+    return msgspec.structs.replace(made, features=features)
 
 
-async def fill(spool: Path, records: int, size: int) -> None:
-    """Write the backlog."""
+async def fill(spool: Path, records: int, size: int, *, as_json: bool) -> None:
+    """Write the backlog: many copies of a thousand records, each under an id of its own."""
     seed = random.Random(7)
-    samples = [payload(seed, size) for _ in range(1000)]
+    samples = [payload_of(sample(seed, size), as_json=as_json) for _ in range(1000)]
+    own_id = encode(sample(seed, 0)).find(b'"prediction_id":"') + len(b'"prediction_id":"')
+    places = [own_id if as_json else len(prefix_in(payload)) for payload in samples]
     for slot in range(WRITERS):
         writer = await open_writer(spool, f"worker-{slot}", disk_reserve_bytes=0)
         for first in range(0, records // WRITERS, CHUNK):
             count = min(CHUNK, records // WRITERS - first)
-            ids = [str(uuid.UUID(int=seed.getrandbits(128))).encode() for _ in range(count)]
-            batch = [
-                sample[:29] + own + sample[65:] for sample, own in zip(seed.choices(samples, k=count), ids, strict=True)
-            ]
+            batch = []
+            for number in seed.choices(range(len(samples)), k=count):
+                at, record_id = places[number], str(uuid.UUID(int=seed.getrandbits(128))).encode()
+                batch.append(samples[number][:at] + record_id + samples[number][at + len(record_id) :])
             await asyncio.gather(*(writer.append(Kind.PREDICTION, record) for record in batch))
         await writer.aclose()
 
@@ -144,7 +149,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kafka", help="a broker's address; none: one is started")
     parser.add_argument("--records", type=int, default=1_000_000)
-    parser.add_argument("--bytes", type=int, default=1024, help="the size of a record")
+    parser.add_argument("--bytes", type=int, default=1024, help="the size of a record as JSON")
+    parser.add_argument("--json", action="store_true", help="JSON in the spool, instead of what gateways write")
     parser.add_argument("--partitions", type=int, default=12)
     parser.add_argument("--directory", type=Path, default=Path(), help="where the spool is made")
     arguments = parser.parse_args()
@@ -152,7 +158,8 @@ def main() -> None:
         prefix = f"benchmark{uuid.uuid4().hex[:8]}"
         options = KafkaOptions(prefix=prefix, partitions=arguments.partitions, backlog_bytes_per_second_max=0)
         settings = Settings(state_dir=Path(directory), kafka=address, kafka_options=options)
-        asyncio.run(fill(Path(directory) / "spool", arguments.records, arguments.bytes))
+        spool = Path(directory) / "spool"
+        asyncio.run(fill(spool, arguments.records, arguments.bytes, as_json=arguments.json))
         print(json.dumps(measure(settings, arguments.records, arguments.bytes)))
 
 

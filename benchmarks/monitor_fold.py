@@ -1,16 +1,17 @@
 """Predictions per second that one core of the monitor counts, end to end: real spool, decode, fold, join, SQLite on disk.
 
-Run: python benchmarks/monitor_fold.py [predictions]. Records have 30 features (20 numeric over 240 bins, 10 categorical) and
-a binary score over 1000 bins, one row each, about 1.6 KB of JSON. Measured is the CPU time inside `SpoolCounter.tick`, so that
+Run: python -m benchmarks.monitor_fold [predictions] [--json]. Records have 30 features (20 numeric over 240 bins, 10
+categorical) and a binary score over 1000 bins, one row each: 1.1 KB in the compact form that gateways write, about 1.6 KB of
+JSON with --json. Measured is the CPU time inside `SpoolCounter.tick`, so that
 neighbours on the machine matter less; the spool is in the page cache. Beside it stands what the bare typed decoding of the
-same payloads takes in the same run: their ratio is what survives a change of machine. Not measured: writing the spool,
+same records as JSON takes in the same run: their ratio is what survives a change of machine. Not measured: writing the spool,
 the HTTP side, reports.
 """
 
+import argparse
 import asyncio
 import gc
 import random
-import sys
 import tempfile
 import time
 import uuid
@@ -21,11 +22,12 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
+from benchmarks.compact_records import payload_of
 from contracts.label import Label
 from contracts.prediction import Assignment, Latency, Output, Prediction
 from contracts.reference import CategoricalBins, Feature, NumericBins, Reference
 from contracts.task import Slice, Task
-from contracts.wire import Contract, encode
+from contracts.wire import encode
 from monitor.counts.catalogue import Catalogue
 from monitor.counts.consume import DAY_US, Consumer
 from monitor.counts.layout import default_prediction_bins
@@ -118,12 +120,12 @@ def label(dice: random.Random, of: Prediction) -> Label:
     )
 
 
-async def write(spool: Path, kind: Kind, records: Sequence[Contract]) -> None:
+async def write(spool: Path, kind: Kind, payloads: Sequence[bytes]) -> None:
     """Put records into a spool of one log."""
     writer = await open_writer(spool, "worker-0")
-    for start in range(0, len(records), BATCH_RECORDS):
-        batch = records[start : start + BATCH_RECORDS]
-        await asyncio.gather(*(writer.append(kind, encode(record)) for record in batch))
+    for start in range(0, len(payloads), BATCH_RECORDS):
+        batch = payloads[start : start + BATCH_RECORDS]
+        await asyncio.gather(*(writer.append(kind, payload) for payload in batch))
     await writer.aclose()
 
 
@@ -167,8 +169,8 @@ def decode_alone(predictions: Sequence[Prediction]) -> Consumed:
     return decoded
 
 
-def measure(directory: Path, slices: int, predictions: Sequence[Prediction], labels: Sequence[Label]) -> None:
-    """One run: predictions first, then all their labels."""
+def measure(directory: Path, slices: int, predictions: Sequence[bytes], labels: Sequence[bytes]) -> None:
+    """One run: predictions first, then all their labels; both as payloads."""
     state, spool = directory / "monitor.sqlite", directory / "spool"
     asyncio.run(write(spool, Kind.PREDICTION, predictions))
     print(f"{slices} slice features, predictions: {consume(state, spool, slices)}")
@@ -184,13 +186,13 @@ def measure(directory: Path, slices: int, predictions: Sequence[Prediction], lab
     reader.close()
 
 
-def ask(directory: Path, predictions: Sequence[Prediction]) -> None:
+def ask(directory: Path, predictions: Sequence[Prediction], *, as_json: bool) -> None:
     """A replay that puts every prediction into a pane of its own: how long questions over all of them take."""
     state, spool = directory / "monitor.sqlite", directory / "spool"
     spread = [
         msgspec.structs.replace(one, event_us=START_US + number * PANE_US) for number, one in enumerate(predictions)
     ]
-    asyncio.run(write(spool, Kind.PREDICTION, spread))
+    asyncio.run(write(spool, Kind.PREDICTION, [payload_of(one, as_json=as_json) for one in spread]))
     print(f"one prediction a pane:         {consume(state, spool, 0)}")
     print(f"                               {state.stat().st_size / 2**20:.0f} MB of state for {len(spread):,} panes")
     reader = open_reader(state)
@@ -207,16 +209,20 @@ def ask(directory: Path, predictions: Sequence[Prediction]) -> None:
 
 def main() -> None:
     """Print predictions and labels per second, with 0 and with 3 slice features of 4 values each, and query times."""
-    amount = int(sys.argv[1]) if len(sys.argv) > 1 else 80_000
+    parser = argparse.ArgumentParser()
+    parser.add_argument("predictions", nargs="?", type=int, default=80_000)
+    parser.add_argument("--json", action="store_true", help="write JSON into the spool")
+    arguments = parser.parse_args()
     dice = random.Random(1)
-    predictions = [prediction(dice, number) for number in range(amount)]
-    labels = [label(dice, of) for of in predictions]
-    print(f"decoding alone:                {decode_alone(predictions)}")
+    predictions = [prediction(dice, number) for number in range(arguments.predictions)]
+    labels = [encode(label(dice, of)) for of in predictions]
+    payloads = [payload_of(one, as_json=arguments.json) for one in predictions]
+    print(f"decoding JSON alone:           {decode_alone(predictions)}")
     for slices in (0, 3):
         with tempfile.TemporaryDirectory(dir=Path.cwd()) as directory:
-            measure(Path(directory), slices, predictions, labels)
+            measure(Path(directory), slices, payloads, labels)
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as directory:
-        ask(Path(directory), predictions)
+        ask(Path(directory), predictions, as_json=arguments.json)
 
 
 if __name__ == "__main__":
