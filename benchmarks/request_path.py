@@ -11,29 +11,38 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import uvloop
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.models import FEATURES, write_registry
 from contracts.settings import Settings
-from contracts.wire import encode
+from gateway.answer import choose
+from gateway.attempt import Attempt
 from gateway.call import Call
 from gateway.clock import system_clock
 from gateway.edge.fast_lane import Arrival, Target
+from gateway.edge.reply import Reply
 from gateway.http import encode_answer
-from gateway.models.batching import Ran
-from gateway.models.inputs import Missing, check_names, features_of_batch, fit, gather
-from gateway.models.outputs import split_outputs
+from gateway.models.inputs import Missing, check_names, fit, gather
+from gateway.models.run import Ran, parts_of
+from gateway.models.serving import Runner
 from gateway.protocol.v2 import decode_infer
-from gateway.records import Fate, Origin, record_of
-from gateway.traffic.routing import route
+from gateway.records import Origin, Prefixes, compact_record
 from gateway.worker import Worker, make_worker, spare_the_collector
 from prediction_log.spool.segment import Kind
-from prediction_log.spool.writer import open_writer
+from prediction_log.spool.writer import LogWriter, open_writer
 
 BATCH = 32
+
+
+class Asker:
+    """Stands where a connection would, and passes the reply on."""
+
+    gone = False
+
+    def __init__(self, send: Callable[[Reply], None]) -> None:
+        self.send = send
 
 
 async def main() -> None:
@@ -61,71 +70,86 @@ async def main() -> None:
         worker.close()
 
 
-def arrival() -> Arrival:
+def arrival(send: Callable[[Reply], None]) -> Arrival:
     """One request as wrk sends it."""
     data = ", ".join(f"{0.1 * i:.1f}" for i in range(FEATURES))
     body = f'{{"parameters": {{"routing_key": "N00042"}}, "inputs": [{{"name": "x", "shape": [1, {FEATURES}], "datatype": "FP32", "data": [{data}]}}]}}'
-    return Arrival(Target("m", None), [(b"host", b"t"), (b"content-type", b"application/json")], body.encode())
+    headers = [(b"host", b"t"), (b"content-type", b"application/json")]
+    return Arrival(Target("m", None), headers, body.encode(), Asker(send))
 
 
 async def whole(worker: Worker, at_once: int, requests: int) -> float:
-    """CPU microseconds of one request through `Inference.infer`, with so many under way."""
-    one = arrival()
-
-    async def client(turns: int) -> None:
-        for _ in range(turns):
-            reply = await worker.inference.infer(one)
-            assert reply.status == 200, reply
-
-    await client(100)
+    """CPU microseconds of one request through `Inference.answer`, with so many at once."""
+    await rounds(worker, at_once, 10)
+    turns = requests // at_once
     started = time.process_time_ns()
-    await asyncio.gather(*(client(requests // at_once) for _ in range(at_once)))
-    return (time.process_time_ns() - started) / 1000 / (requests // at_once * at_once)
+    await rounds(worker, at_once, turns)
+    return (time.process_time_ns() - started) / 1000 / (turns * at_once)
 
 
-async def steps(worker: Worker, log: Any) -> dict[str, float]:
+async def rounds(worker: Worker, at_once: int, turns: int) -> None:
+    """So many requests at once, again and again, each time when all are answered."""
+    loop, one = asyncio.get_running_loop(), arrival(lambda _: None)
+    for _ in range(turns):
+        answered: asyncio.Future[None] = loop.create_future()
+        left = [at_once]
+
+        def send(reply: Reply, answered: "asyncio.Future[None]" = answered, left: list[int] = left) -> None:
+            assert reply.status == 200, reply
+            left[0] -= 1
+            if not left[0]:
+                answered.set_result(None)
+
+        worker.inference.answer([one._replace(asker=Asker(send))] * at_once)
+        await answered
+
+
+async def steps(worker: Worker, log: LogWriter) -> dict[str, float]:
     """CPU microseconds of each step, for one request of a batch of `BATCH`."""
-    one = arrival()
+    one = arrival(lambda _: None)
     serving = worker.models.servings["m"]
-    runner = next(iter(serving.runners.values()))
-    signature = runner.session.signature
     call: Call = worker.inference._call(one)  # noqa: SLF001  the benchmark looks inside
     request = call.request
+    attempt = Attempt(call, serving, choose(serving, call), call.deadline_ns)
+    runner: Runner = serving.runner(attempt.route.variant)
+    signature = runner.session.signature
     fitted = fit(request, signature)
     assert not isinstance(fitted, Missing)
-    batch = [fitted] * BATCH
+    batch, waited = [fitted] * BATCH, [0] * BATCH
     feeds = gather(batch, signature)
     arrays = runner.session.run(feeds)
-    rows = [1] * BATCH
-    outputs = split_outputs(signature.outputs, arrays, rows, "v")[0]
-    features = features_of_batch(feeds, batch, signature)[0]
-    assert isinstance(outputs, dict)
-    chosen = route(serving.points, call.unit, call.unit_source)
-    fate = Fate(chosen, 1, [], Ran(outputs, features, 0, 0, BATCH), None, answered=True)
-    record = record_of(call, fate, 1, Origin("w", "0"), 0)
-    payload = encode(record)
-    answer = await worker.gateway.answer(call)
+
+    def cut() -> Any:
+        return parts_of(signature, feeds, arrays, batch, waited, 0, "v")
+
+    part = cut()[0]
+    assert isinstance(part, Ran)
+    attempt.end(part)
+    prefix = Prefixes(Origin("w", "0")).of(attempt)
+    payload = compact_record(attempt, prefix, 0)
+    answer = attempt.answer()
     return {
         "decode": spent(lambda: decode_infer(one.body)),
         "the call around it": spent(lambda: worker.inference._call(one)) - spent(lambda: decode_infer(one.body)),  # noqa: SLF001
         "check names": spent(lambda: check_names(request, serving.union)),
-        "route": spent(lambda: route(serving.points, call.unit, call.unit_source)),
+        "route": spent(lambda: choose(serving, call)),
         "fit": spent(lambda: fit(request, signature)),
         "gather (of a batch)": spent(lambda: gather(batch, signature)) / BATCH,
         "run (of a batch)": spent(lambda: runner.session.run(feeds)) / BATCH,
-        "split outputs (of a batch)": spent(lambda: split_outputs(signature.outputs, arrays, rows, "v")) / BATCH,
-        "features (of a batch)": spent(lambda: features_of_batch(feeds, batch, signature)) / BATCH,
-        "record": spent(lambda: record_of(call, fate, 1, Origin("w", "0"), 0)),
-        "count": spent(lambda: worker.meter.observe(record)),
-        f"encode the record ({len(payload)} bytes)": spent(lambda: msgspec.json.encode(record)),
+        "cut into parts (of a batch)": spent(cut) / BATCH,
+        f"the record ({len(payload)} bytes)": spent(lambda: compact_record(attempt, prefix, 0)),
+        "count": spent(lambda: worker.meter.observe("m", attempt.route.variant, "ok", None)),
         "append and commit (of a batch)": await spent_waiting(lambda: append(log, payload)) / BATCH,
+        "the answer": spent(attempt.answer),
         "encode the reply": spent(lambda: encode_answer(answer)),
     }
 
 
-async def append(log: Any, payload: bytes) -> None:
+async def append(log: LogWriter, payload: bytes) -> None:
     """One batch of records, one commit."""
-    await asyncio.gather(*[log.append(Kind.PREDICTION, payload) for _ in range(BATCH)])
+    stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    log.append_all(Kind.PREDICTION, [payload] * BATCH, lambda _: stored.set_result(None))
+    await stored
 
 
 def spent(work: Callable[[], Any], turns: int = 3_000) -> float:

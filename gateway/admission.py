@@ -1,7 +1,8 @@
 """Deadlines and bounds: what a request may take, decided before it takes it.
 
-Enters: the caller's timeout, the gateway's own, the length of a queue. Leaves: a deadline, or an error that tells the
-cause apart: 503 for a full queue, 504 for time that ran out. Never waits and never drops work that was let in.
+Enters: the caller's timeout, the gateway's own, the length of a queue and how long it takes. Leaves: a deadline, or an error
+that tells the cause apart: `Overloaded` for a queue that is full or too long for the caller's patience, `DeadlineExceeded`
+for time that ran out. Never waits and never drops work that was let in.
 """
 
 from contracts.errors import DeadlineExceeded, Overloaded
@@ -26,6 +27,17 @@ def check_queue(waiting: int, queue_max: int, label: str) -> None:
     if waiting >= queue_max:
         raise Overloaded(
             f"{label}: {waiting} requests wait already (queue_requests_max = {queue_max}); try again later"
+        )
+
+
+def check_wait(wait_ns: int, remaining_ns: int, label: str) -> None:
+    """`Overloaded` where the caller's time would run out before its turn comes: told now it can still go elsewhere, and what
+    nobody could use is not run.
+    """
+    if wait_ns > remaining_ns > 0:
+        raise Overloaded(
+            f"{label}: whoever comes now waits about {wait_ns / 1e6:.0f} ms, and this caller gives"
+            f" {remaining_ns / 1e6:.0f} ms; try again later, or allow more time"
         )
 
 

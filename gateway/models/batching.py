@@ -5,7 +5,8 @@ run. A batch is whatever arrived while the last run was busy. A version whose ro
 once, as many rows as fit into `inline_us_max`; any other runs in a thread. Never waits for company, never mixes shapes,
 and never lets one bad request fail its neighbours: a batch that fails is run again one by one.
 
-Bounds: `rows_max` rows a run, `queue_max` requests waiting (one more is `Overloaded`).
+Bounds: `rows_max` rows a run, `queue_max` requests waiting, and no request that would wait beyond its deadline: one more is
+`Overloaded`.
 """
 
 import asyncio
@@ -16,9 +17,10 @@ from concurrent.futures import Executor
 from typing import Any, Protocol
 
 from contracts.errors import CallerGone, DeadlineExceeded, ModelFailed, PointsmanError, Unavailable
-from gateway.admission import check_queue, expired
+from gateway.admission import check_queue, check_wait, expired
 from gateway.clock import Clock
 from gateway.models.inputs import Fitted, gather
+from gateway.models.pace import Pace
 from gateway.models.run import Ran, parts_of
 from gateway.models.sessions import Session, Stop
 
@@ -75,6 +77,9 @@ class Batcher:
         self._queue_max = queue_max
         self._label = f"version {session.fetched.version} of {session.fetched.model!r}"
         self._waiting: deque[tuple[Work, Told]] = deque()
+        self._pace = Pace(session.run_us, session.row_us)
+        self._rows_waiting = 0
+        self._free_ns = 0
         self._busy = False
         self._overruns = 0
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -87,22 +92,26 @@ class Batcher:
     def run(self, works: Sequence[Work], told: Told) -> None:
         """Queue requests that came together; `told` hears of each once, before this call returns or later.
 
-        Work ends with `Overloaded` where the queue is full, `DeadlineExceeded` where its time ran out, `CallerGone` where
-        nobody waits for it any more when its turn comes, `ModelFailed` where the model failed.
+        Work ends with `Overloaded` where the queue is full or too long for its deadline, `DeadlineExceeded` where its time
+        ran out, `CallerGone` where nobody waits for it any more when its turn comes, `ModelFailed` where the model failed.
         """
         if self._loop is None:
             # asked once: before Python 3.12 each asking costs a system call
             self._loop = asyncio.get_running_loop()
         now_ns, waiting, refused = self._mono_ns(), self._waiting, []
+        turn_ns = self._turn_ns(now_ns)
         for work in works:
+            assert work.fitted is not None, "only what fits is queued"
             try:
                 check_queue(len(waiting), self._queue_max, self._label)
+                check_wait(turn_ns - now_ns, work.deadline_ns - now_ns, self._label)
             except PointsmanError as full:
                 work.end(full)
                 refused.append(work)
                 continue
             work.since_ns = now_ns
             waiting.append((work, told))
+            self._rows_waiting += work.fitted.rows
             if not self.inline:
                 self._watch_deadline(work, told, now_ns)
         if refused:
@@ -110,6 +119,13 @@ class Batcher:
         if not self._busy and waiting:
             self._busy = True
             self._start()
+
+    def _turn_ns(self, now_ns: int) -> int:
+        """When the turn of whoever comes now will be. Where nothing runs that is now: only runs mend an estimate."""
+        if not self._busy:
+            return now_ns
+        ahead_us = self._pace.wait_us(self._rows_waiting, self._rows_max)
+        return max(self._free_ns, now_ns) + int(ahead_us * 1000)
 
     def _watch_deadline(self, work: Work, told: Told, now_ns: int) -> None:
         """End the work when its time is up, wherever it is then: a run cannot always be stopped in time."""
@@ -128,25 +144,28 @@ class Batcher:
         if not batch:
             self._busy = False
             return
+        started_ns, rows = self._mono_ns(), rows_of(batch)
         if self.inline:
-            started_ns = self._mono_ns()
             settled = self._run([work for work, _ in batch])
-            self._watch_loop((self._mono_ns() - started_ns) / 1000)
+            spent_us = (self._mono_ns() - started_ns) / 1000
+            self._pace.seen(rows, spent_us)
+            self._watch_loop(spent_us)
             self._next()
             self._settle(batch, settled)
         else:
-            self._start_in_thread(batch)
+            self._free_ns = started_ns + int(self._pace.wait_us(rows, rows) * 1000)
+            self._start_in_thread(batch, started_ns)
 
-    def _start_in_thread(self, batch: list[tuple[Work, Told]]) -> None:
+    def _start_in_thread(self, batch: list[tuple[Work, Told]], started_ns: int) -> None:
         """Run in a thread, and end the run when nobody can use its answer any more."""
         assert self._loop is not None, "known since the first request"
         works = [work for work, _ in batch]
         stop = Stop()
-        seconds = (max(work.deadline_ns for work in works) - self._mono_ns()) / 1e9
+        seconds = (max(work.deadline_ns for work in works) - started_ns) / 1e9
         timer = self._loop.call_later(max(0.0, seconds), stop.set)
         running = self._loop.run_in_executor(self._executor, self._run, works, stop)
         running.add_done_callback(lambda _: timer.cancel())
-        running.add_done_callback(lambda done: self._finished(batch, done))
+        running.add_done_callback(lambda done: self._finished(batch, started_ns, done))
 
     def _watch_loop(self, spent_us: float) -> None:
         if spent_us <= INLINE_OVERRUN_MAX * self._inline_us_max:
@@ -161,7 +180,8 @@ class Batcher:
                 "%s held up the event loop for %.0f ms; it runs in a thread from now on", self._label, spent_us / 1000
             )
 
-    def _finished(self, batch: list[tuple[Work, Told]], done: "asyncio.Future[_Settled]") -> None:
+    def _finished(self, batch: list[tuple[Work, Told]], started_ns: int, done: "asyncio.Future[_Settled]") -> None:
+        self._pace.seen(rows_of(batch), (self._mono_ns() - started_ns) / 1000)
         self._next()
         if done.cancelled():
             self._settle(batch, [Unavailable(f"{self._label}: the worker ended before it ran")] * len(batch))
@@ -191,6 +211,7 @@ class Batcher:
             if batch and (rows + fitted.rows > self._rows_max or fitted.tails != tails):
                 break
             self._waiting.popleft()
+            self._rows_waiting -= fitted.rows
             if work.over:
                 continue
             if work.deadline_ns <= now_ns or work.gone:
@@ -246,3 +267,8 @@ class Batcher:
                 by_told.setdefault(told, []).append(work)
         for told, works in by_told.items():
             told(works)
+
+
+def rows_of(batch: Sequence[tuple[Work, Told]]) -> int:
+    """The rows of a batch together."""
+    return sum([work.fitted.rows for work, _ in batch if work.fitted is not None])

@@ -300,6 +300,7 @@ def records():
     from contracts.plan import Change
     from contracts.prediction import Prediction
     from contracts.wire import decode
+    from prediction_log.expansion import record_json
     from prediction_log.spool.reader import SpoolReader
     from prediction_log.spool.segment import Kind
 
@@ -309,7 +310,7 @@ def records():
         reader = SpoolReader(state / "spool", {})
         found = []
         while batch := reader.poll(10_000):
-            found += [decode(kinds[kind], entry.payload) for entry in batch if entry.kind == kind]
+            found += [decode(kinds[kind], record_json(entry.payload)) for entry in batch if entry.kind == kind]
         return found
 
     return read

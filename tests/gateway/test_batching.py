@@ -194,6 +194,25 @@ def test_a_cancelled_caller_is_left_out_of_the_run(graphs, loaded, batcher):
     assert asyncio.run(run()).run.rows == 1
 
 
+def test_whoever_would_wait_beyond_the_deadline_is_told_at_once(graphs, loaded, batcher, time):
+    async def run():
+        session = await loaded(graphs.identity())
+        session.run_us, session.row_us = 50_000.0, 1.0
+        queue = batcher(session, rows_max=1, inline_us_max=-1.0)
+        patient = [Asked(fitted(session, [i, 0]), FAR_NS) for i in range(3)]
+        hasty, able = (Asked(fitted(session, [9, 0]), ms * 1_000_000) for ms in (140, 170))
+        queue.run(patient, told)
+        queue.run([hasty, able], told)
+        with pytest.raises(Overloaded, match=r"waits about 150 ms, and this caller gives 140 ms"):
+            await hasty.result
+        for one in (*patient, able):
+            await one.result
+        (idle,) = ask(queue, fitted(session, [7, 0]), deadline_ns=1_000_000)
+        return await idle
+
+    assert answer(asyncio.run(run())) == [7.0, 0.0], "where nothing is ahead nothing is estimated"
+
+
 def test_a_run_in_a_thread_keeps_nobody_beyond_its_own_deadline(graphs, loaded, batcher, time):
     async def run():
         session = await loaded(graphs.hanging())

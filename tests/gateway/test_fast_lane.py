@@ -9,7 +9,7 @@ import uvicorn
 
 from gateway.edge.connection_edge import Edge
 from gateway.edge.connection_limits import Limits
-from gateway.edge.fast_lane import FastLane, Lane, target_of
+from gateway.edge.fast_lane import FastLane, Head, Lane, target_of
 from gateway.edge.reply import Reply
 from gateway.status import error_reply
 from tests.gateway.lanes import one_by_one
@@ -35,6 +35,7 @@ async def slow_road(scope, receive, send):
 @pytest.fixture
 def talk():
     """`talk(*pieces)`: send the pieces over one connection to a real server; everything that comes back."""
+    lanes = []
 
     async def serve_and_talk(pieces, half_close, infer):
         async def echo(arrival):
@@ -44,6 +45,7 @@ def talk():
 
         edge = Edge(Limits(), lambda _: None)
         lane = Lane(one_by_one(infer or echo), lambda status, message, _: error_reply(status, message), BODY_MAX, edge)
+        lanes.append(lane)
         config = uvicorn.Config(
             slow_road,
             http=lambda **arguments: FastLane(lane, **arguments),
@@ -80,6 +82,11 @@ def talk():
     def run(*pieces, half_close=False, infer=None):
         return asyncio.run(serve_and_talk(pieces, half_close, infer))
 
+    def heads_after(*pieces):
+        run(*pieces)
+        return len(lanes[-1].heads)
+
+    run.heads_after = heads_after
     return run
 
 
@@ -204,6 +211,59 @@ def test_a_client_that_leaves_in_the_middle_harms_nobody(talk):
 
     assert talk(request(b"1")[:-1], half_close=True) == b""
     assert talk(request(b"1"), half_close=False, infer=late).startswith(b"HTTP/1.1 200")
+
+
+def test_a_head_that_is_known_means_what_it_meant_when_it_was_parsed(talk):
+    head = HEAD + b"x-routing-key: r\r\n"
+    other = HEAD.replace(b"/m/", b"/n/")
+    pieces = [request(b"1", head), request(b"2", head), request(b"33", head), request(b"4", head), request(b"5", other)]
+
+    async def echo(arrival):
+        named = dict(arrival.headers)
+        reply = {"model": arrival.target.model, "key": named.get(b"x-routing-key", b"").decode()}
+        return Reply(200, json.dumps(reply | {"body": bytes(arrival.body).decode()}).encode())
+
+    found = replies(talk(*pieces, pieces[-1], infer=echo))
+
+    assert [(body["model"], body["key"], body["body"]) for _, _, body in found] == [
+        ("m", "r", "1"), ("m", "r", "2"), ("m", "r", "33"), ("m", "r", "4"), ("n", "", "5"), ("n", "", "5"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("cut", [1, 20, len(HEAD), len(HEAD) + 15, -1])
+def test_a_known_head_in_pieces_or_in_company_is_parsed_again(talk, cut):
+    known, slow = request(b"11"), b"GET /v2/health/live HTTP/1.1\r\nhost: t\r\n\r\n"
+
+    found = replies(talk(known, known[:cut], known[cut:], known + known, known + slow, known))
+
+    assert [body.get("body", body.get("slow")) for _, _, body in found] == [
+        "11", "11", "11", "11", "11", "/v2/health/live", "11",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        request(b"1", HEAD + b"connection: close\r\n"),
+        request(b"1", HEAD.replace(b"1.1", b"1.0")),
+        request(b"1", HEAD + b"x: " + b"y" * 3000 + b"\r\n"),
+        HEAD + b"transfer-encoding: chunked\r\n\r\n1\r\n1\r\n0\r\n\r\n",
+        request(b"1")[:-1],
+        request(b"1") + request(b"2"),
+        b"GET /v2/health/live HTTP/1.1\r\nhost: t\r\n\r\n",
+    ],
+    ids=["close", "1.0", "long", "chunked", "cut", "two", "slow"],
+)
+def test_only_plain_heads_are_remembered(talk, odd):
+    assert talk.heads_after(request(b"1")) == 1
+    assert talk.heads_after(odd) == 0
+
+
+def test_the_memory_of_heads_is_bounded():
+    lane = Lane(None, None, 1, None)
+    for number in range(3000):
+        lane.learn(b"%d" % number, Head(target_of(b"/v2/models/m/infer"), [], 0))
+        assert len(lane.heads) <= 1024
 
 
 @pytest.mark.parametrize(
