@@ -21,12 +21,12 @@ from contracts.prediction import SCHEMA, Assignment, Latency, Output, Prediction
 from prediction_log.columns import Array, Columns, Section, columns_of, grouped
 from prediction_log.compact import (
     FORMS_MAX,
+    MARK,
     REASONS,
     UNIT_SOURCES,
     FeatureBlock,
     Shape,
     form_of,
-    is_compact,
 )
 from prediction_log.expansion import named, nested, record_json
 
@@ -49,7 +49,7 @@ class _Makers(NamedTuple):
 def rendered(payloads: Sequence[bytes]) -> list[bytes | InvalidRecord]:
     """The JSON of each; a payload that is JSON already is passed through and not looked into."""
     found: list[bytes | InvalidRecord] = list(payloads)
-    compact = [place for place, payload in enumerate(payloads) if is_compact(payload)]
+    compact = [place for place, payload in enumerate(payloads) if payload.startswith(MARK)]
     for start in range(0, len(compact), RECORDS_AT_ONCE):
         places = compact[start : start + RECORDS_AT_ONCE]
         for place, line in zip(places, _rendered([payloads[place] for place in places]), strict=True):

@@ -26,7 +26,9 @@ def test_the_page_adds_up_all_slots(tmp_path):
         for _ in range(records):
             count(meter)
         meter.reject(400, "invalid_input")
-        save(tmp_path, slot, meter.snapshot(Gauges(revisions={"m": records}, loaded={"m": 2}, log_bytes=10, log_shed=2)))
+        save(
+            tmp_path, slot, meter.snapshot(Gauges(revisions={"m": records}, loaded={"m": 2}, log_bytes=10, log_shed=2))
+        )
 
     shown = lines(tmp_path, "worker-0", "worker-1")
 
