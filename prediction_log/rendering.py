@@ -1,14 +1,15 @@
 """Many compact records -> their JSON, byte for byte what `prediction_log.expansion` makes of each alone.
 
 Enters: payloads of prediction records in either form, in any order. Leaves: for each its JSON, or the `InvalidRecord` that
-says what is wrong with it. What many records share is encoded once; their values are encoded column by column, and all is
-put together by slices: no Python runs for a record and value, for this is on the forwarder's way to Kafka. Never decides
-what becomes of a damaged record.
+says what is wrong with it. Records are made of columns by `map` alone, as objects with the fields of `contracts.prediction`:
+no Python runs for a record and value, for this is on the forwarder's way to Kafka. Never decides what becomes of a damaged
+record.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from itertools import chain, pairwise
+from itertools import pairwise, repeat
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -16,32 +17,39 @@ import numpy as np
 
 from contracts.datatypes import FLOATS
 from contracts.errors import InvalidRecord
+from contracts.prediction import SCHEMA, Assignment, Latency, Output, Prediction
 from prediction_log.columns import Array, Columns, Section, columns_of, grouped
-from prediction_log.compact import FORMS_MAX, REASONS, UNIT_SOURCES, FeatureBlock, Form, Shape, form_of, is_compact
+from prediction_log.compact import (
+    FORMS_MAX,
+    MARK,
+    REASONS,
+    UNIT_SOURCES,
+    FeatureBlock,
+    Shape,
+    form_of,
+)
 from prediction_log.expansion import named, nested, record_json
 
 RECORDS_AT_ONCE: Final = 256
 """Enough to make what is done once for all of them cheap, few enough for the processor's cache."""
 
-_LINES: Final = msgspec.json.Encoder().encode_lines
-_JSON: Final = msgspec.json.encode
-_ANSWERED: Final = (b"false", b"true")
+_NEEDS_ESCAPE: Final = re.compile(r'["\\\x00-\x1f]')
+"""Names that JSON has to escape cannot be names of fields."""
 
-Pieces = list[bytes]
-"""A column of the JSON of values, one a record."""
+Make = Callable[..., Any]
 
 
-class _Frame(NamedTuple):
-    """The JSON of a layout's records between their values, for records of one row and for others: [values + 1]."""
+class _Makers(NamedTuple):
+    """What makes the features and the outputs of a layout's records of their values."""
 
-    of_one_row: tuple[bytes, ...]
-    of_rows: tuple[bytes, ...]
+    features: Make
+    outputs: Make
 
 
 def rendered(payloads: Sequence[bytes]) -> list[bytes | InvalidRecord]:
     """The JSON of each; a payload that is JSON already is passed through and not looked into."""
     found: list[bytes | InvalidRecord] = list(payloads)
-    compact = [place for place, payload in enumerate(payloads) if is_compact(payload)]
+    compact = [place for place, payload in enumerate(payloads) if payload.startswith(MARK)]
     for start in range(0, len(compact), RECORDS_AT_ONCE):
         places = compact[start : start + RECORDS_AT_ONCE]
         for place, line in zip(places, _rendered([payloads[place] for place in places]), strict=True):
@@ -53,8 +61,8 @@ def _rendered(payloads: Sequence[bytes]) -> list[bytes | InvalidRecord]:
     found: list[bytes | InvalidRecord] = list(payloads)
     try:
         for prefix, places in grouped(payloads).items():
-            lines = _json_of(prefix, columns_of([payloads[place] for place in places], [prefix] * len(places)))
-            for place, line in zip(places, lines, strict=True):
+            columns = columns_of([payloads[place] for place in places], [prefix] * len(places))
+            for place, line in zip(places, map(msgspec.json.encode, _records(prefix, columns)), strict=True):
                 found[place] = line
     except InvalidRecord:
         return [_rendered_alone(payload) for payload in payloads]
@@ -68,81 +76,77 @@ def _rendered_alone(payload: bytes) -> bytes | InvalidRecord:
         return error
 
 
-def _json_of(prefix: bytes, columns: Columns) -> Pieces:
-    """The JSON of records that have this prefix."""
-    single = _is_single(columns)
-    frame = _frame_of(prefix)
-    between = frame.of_one_row if single else frame.of_rows
-    values = _values_of(columns, single=single)
-    width = 2 * len(between) - 1
-    line = [b""] * width
-    line[::2] = between
-    pieces = line * len(columns.fixed)
-    for place, column in enumerate(values):
-        pieces[2 * place + 1 :: width] = column
-    assert len(values) == len(between) - 1, (len(values), len(between))
-    return b"".join(pieces).split(b"\n")[:-1]  # JSON has no line breaks of its own
+def _records(prefix: bytes, columns: Columns) -> Iterable[Any]:
+    """Objects that are encoded as these records; all have this prefix."""
+    form, fixed, odds, _ = columns
+    layout, makers = form.layout, _makers_of(prefix)
+    column = {name: fixed[name].tolist() for name in fixed.dtype.names or ()}
+    count, rows = len(fixed), column["rows"]
+    fields = {
+        **{name: repeat(getattr(layout, name)) for name in layout.__struct_fields__},
+        **column,
+        "schema": repeat(SCHEMA),
+        "prediction_id": fixed["prediction_id"].astype("U").tolist(),
+        "request_id": [odd.request_id for odd in odds] if odds else repeat(None),
+        "answered": fixed["answered"].astype(np.bool_).tolist(),
+        "unit_hash": fixed["unit_hash"].astype(">u8").tobytes().hex("\n", 8).split("\n"),
+        "unit_source": [UNIT_SOURCES[code] for code in column["unit_source"]],
+        "reason": [REASONS[code] for code in column["reason"]],
+        "features": _objects(makers.features, _features(columns, rows), count),
+        "extra_features": [odd.extra_features for odd in odds] if odds else repeat([]),
+        "outputs": _objects(makers.outputs, _outputs(columns, rows), count),
+        "status": repeat("ok"),
+        "error_code": repeat(None),
+        "error": repeat(None),
+        "fallback_from": [odd.fallback_from for odd in odds] if odds else repeat(None),
+    }
+    fields["assignment"] = map(_ASSIGNMENT, *[fields[name] for name in Assignment.__struct_fields__])
+    fields["latency"] = map(_LATENCY, *[fields[name] for name in Latency.__struct_fields__])
+    return map(_PREDICTION, *[fields[name] for name in Prediction.__struct_fields__])
 
 
-def _is_single(columns: Columns) -> bool:
-    """Whether every value of a feature is a value by itself: one row a record, and no lists in it."""
-    return bool((columns.fixed["rows"] == 1).all()) and not any(block.tail for block in columns.form.layout.features)
+def _objects(make: Make, columns: Sequence[Iterable[Any]], count: int) -> Iterable[Any]:
+    return map(make, *columns) if columns else repeat(make(), count)
 
 
-def _values_of(columns: Columns, *, single: bool) -> list[Pieces]:
-    """The columns in the order of a record's fields: what stands between the pieces of its frame."""
-    form, fixed, odds, sections = columns
-    count, first = len(fixed), len(form.layout.features)
-    rows = fixed["rows"].tolist()
-    reasons, sources = fixed["reason"].tolist(), fixed["unit_source"].tolist()
-    rows_json = _numbers(rows)
-    values = [
-        fixed["prediction_id"].tolist(),
-        _lines([odd.request_id for odd in odds]) if odds else [b"null"] * count,
-        _numbers(fixed["received_us"].tolist()),
-        _numbers(fixed["event_us"].tolist()),
-        [_ANSWERED[answered] for answered in fixed["answered"].tolist()],
-        fixed["unit_hash"].astype(">u8").tobytes().hex("\n", 8).encode().split(b"\n"),
-        [_SOURCES_JSON[source] for source in sources],
-        _lines(fixed["propensity"].tolist()),
-        [_REASONS_JSON[reason] for reason in reasons],
-        rows_json,
-    ]
-    for block, shape, section in zip(form.layout.features, form.shapes, sections, strict=False):
-        values += _features(block, shape, section, rows, single=single)
-    values.append(_lines([odd.extra_features for odd in odds]) if odds else [b"[]"] * count)
-    for shape, section in zip(form.shapes[first:], sections[first:], strict=True):
-        values += [rows_json, _lines(_output_lists(shape, section, rows))]
-    values.append(_lines([odd.fallback_from for odd in odds]) if odds else [b"null"] * count)
-    return values + [_numbers(fixed[name].tolist()) for name in ("queue_us", "run_us", "total_us", "batch_rows")]
+def _features(columns: Columns, rows: Sequence[int]) -> list[Sequence[Any]]:
+    """Every feature's column: of each record one value a row."""
+    found: list[Sequence[Any]] = []
+    for block, shape, section in zip(columns.form.layout.features, columns.form.shapes, columns.sections, strict=False):
+        found += _block(block, _plain(shape, section, None), rows)
+    return found
 
 
-def _features(
-    block: FeatureBlock, shape: Shape, section: Section, rows: Sequence[int], *, single: bool
-) -> list[Pieces]:
-    """The columns of a block's features."""
+def _block(block: FeatureBlock, values: list[Any], rows: Sequence[int]) -> Iterable[Sequence[Any]]:
     width = len(block.names)
-    values = _plain(shape, section, None)
-    if single:
-        pieces = _lines(values)
-        return [pieces[place::width] for place in range(width)]
-    if not block.tail:
-        bounds = list(pairwise(_starts(rows, width)))
-        return [_lines([values[start + place : end : width] for start, end in bounds]) for place in range(width)]
-    lists = [nested(values, (sum(rows), width, *block.tail), place) for place in range(width)]
-    starts = _starts(rows, 1)
-    return [_lines([column[s:e] for s, e in pairwise(starts)]) for column in lists]
+    if block.tail:
+        lists = [nested(values, (sum(rows), width, *block.tail), place) for place in range(width)]
+        return [_cut(column, rows, 1) for column in lists]
+    if rows.count(1) == len(rows):
+        alone = list(zip(values, strict=True))  # what is to be a list may be a tuple, which is made faster
+        return [alone[place::width] for place in range(width)]
+    return [_cut(values[place::width], rows, 1) for place in range(width)]
 
 
-def _output_lists(shape: Shape, section: Section, rows: Sequence[int]) -> list[list[Any]]:
-    values, starts = _plain(shape, section, "NaN"), _starts(rows, shape.values)
-    return [values[start:end] for start, end in pairwise(starts)]
+def _outputs(columns: Columns, rows: Sequence[int]) -> list[Iterable[Any]]:
+    """Every output's column."""
+    layout, first = columns.form.layout, len(columns.form.layout.features)
+    sections = zip(layout.outputs, columns.form.shapes[first:], columns.sections[first:], strict=True)
+    return [
+        map(
+            _OUTPUT,
+            repeat(output.datatype),
+            [(count, *output.tail) for count in rows],
+            _cut(_plain(shape, section, "NaN"), rows, shape.values),
+        )
+        for output, shape, section in sections
+    ]
 
 
-def _starts(rows: Sequence[int], width: int) -> list[int]:
-    """Where each record's values begin, and where the last one's end."""
-    starts: list[int] = np.cumsum([0, *[count * width for count in rows]]).tolist()
-    return starts
+def _cut(values: list[Any], rows: Sequence[int], width: int) -> list[list[Any]]:
+    """Each record's values, of which a row has `width`."""
+    bounds = np.cumsum([0, *rows]) * width
+    return [values[start:end] for start, end in pairwise(bounds.tolist())]
 
 
 def _plain(shape: Shape, section: Section, nan: str | None) -> list[Any]:
@@ -159,60 +163,33 @@ def _is_writable(array: Array, nan: str | None) -> bool:
     return bool(np.isfinite(array).all() if nan is not None else not np.isinf(array).any())
 
 
-def _lines(values: Sequence[Any]) -> Pieces:
-    return _LINES(values).split(b"\n")[:-1]
-
-
-def _numbers(values: Sequence[int]) -> Pieces:
-    """A column of integers, which often are all the same."""
-    first = values[0]
-    if values.count(first) == len(values):
-        return [b"%d" % first] * len(values)
-    return _lines(values)
-
-
 @lru_cache(maxsize=FORMS_MAX)
-def _frame_of(prefix: bytes) -> _Frame:
-    """What a layout's records have in common, encoded. Bound: FORMS_MAX; the least recently used is made again."""
-    form = form_of(prefix)
-    return _Frame(_frame(form, b"[", b"]"), _frame(form, b"", b""))
+def _makers_of(prefix: bytes) -> _Makers:
+    """The makers of a layout. Bound: FORMS_MAX; the least recently used are made again."""
+    layout = form_of(prefix).layout
+    features = [name for block in layout.features for name in block.names]
+    return _Makers(_maker(features), _maker([output.name for output in layout.outputs]))
 
 
-def _frame(form: Form, opening: bytes, closing: bytes) -> tuple[bytes, ...]:
-    """The pieces between values; `opening` and `closing` stand around each value of a feature."""
-    layout, gap = form.layout, b"\n"
-    features = [
-        _JSON(name) + b":" + opening + gap + closing for name in chain.from_iterable(b.names for b in layout.features)
-    ]
-    outputs = [
-        _JSON(one.name) + b':{"datatype":' + _JSON(one.datatype) + b',"shape":['
-        + b",".join([gap, *map(_JSON, one.tail)]) + b'],"data":' + gap + b"}"
-        for one in layout.outputs
-    ]  # fmt: skip
-    whole = b"".join(
-        [
-            b'{"schema":1,"prediction_id":"' + gap + b'","request_id":' + gap,
-            b',"received_us":' + gap + b',"event_us":' + gap + b',"model":' + _JSON(layout.model),
-            b',"version":' + _JSON(layout.version) + b',"digest":' + _JSON(layout.digest),
-            b',"variant":' + _JSON(layout.variant) + b',"role":' + _JSON(layout.role) + b',"answered":' + gap,
-            b',"revision":'
-            + _JSON(layout.revision)
-            + b',"assignment":{"unit_hash":"'
-            + gap
-            + b'","unit_source":'
-            + gap,
-            b',"salt":' + _JSON(layout.salt) + b',"share":' + _JSON(layout.share) + b',"propensity":' + gap,
-            b',"reason":' + gap + b'},"rows":' + gap + b',"features":{' + b",".join(features),
-            b'},"extra_features":' + gap + b',"outputs":{' + b",".join(outputs),
-            b'},"status":"ok","error_code":null,"error":null,"fallback_from":' + gap,
-            b',"latency":{"queue_us":' + gap + b',"run_us":' + gap + b',"total_us":' + gap,
-            b'},"batch_rows":' + gap + b',"worker":' + _JSON(layout.worker),
-            b',"gateway_version":' + _JSON(layout.gateway_version) + b"}",
-        ]
-    )
-    *first, last = whole.split(gap)
-    return (*first, last + gap)
+def _maker(names: Sequence[str]) -> Make:
+    """What makes an object of one value a name."""
+    if any(map(_NEEDS_ESCAPE.search, names)):
+        return lambda *values: dict(zip(names, values, strict=True))
+    return _type_of([f"f{number}" for number in range(len(names))], names)
 
 
-_REASONS_JSON: Final = tuple(map(_JSON, REASONS))
-_SOURCES_JSON: Final = tuple(map(_JSON, UNIT_SOURCES))
+def _type_of(fields: Sequence[str], names: Sequence[str]) -> Make:
+    """A type of these fields, which takes them in this order; in JSON they have these names."""
+    made = [(field, Any) for field in fields]
+    return msgspec.defstruct("Fields", made, rename=dict(zip(fields, names, strict=True)), gc=False)
+
+
+def _like(contract: type[msgspec.Struct]) -> Make:
+    """A type that is encoded like a contract, whose values nobody checks and which is made by position."""
+    return _type_of(contract.__struct_fields__, contract.__struct_fields__)
+
+
+_PREDICTION: Final = _like(Prediction)
+_ASSIGNMENT: Final = _like(Assignment)
+_LATENCY: Final = _like(Latency)
+_OUTPUT: Final = _like(Output)

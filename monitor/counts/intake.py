@@ -5,10 +5,10 @@ labels, the seqs that are counted then, and tallies. A record that cannot be rea
 seen: it never stops the ones after it, and never raises.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import compress
+from itertools import accumulate, compress
 from operator import itemgetter, le, lt
 from typing import Final, NamedTuple
 
@@ -22,7 +22,7 @@ from monitor.counts.join_record import ID_CHARS_MAX, ROWS_MAX
 from monitor.counts.panes import TIME_US_MAX
 from monitor.counts.record_type import Record, RecordDecoder
 from monitor.counts.sheets import Sheet, VersionKey, sheets_of
-from prediction_log.compact import is_compact
+from prediction_log.compact import MARK
 from prediction_log.intervals import Interval, add
 from prediction_log.spool.reader import Entry
 from prediction_log.spool.segment import Kind
@@ -91,8 +91,10 @@ def decode(entries: Sequence[Entry], decoder: RecordDecoder, log_number: Callabl
     odd = _Odd(Counter(), [])
     prediction, label = Kind.PREDICTION, Kind.LABEL
     predictions = [entry for entry in entries if entry.kind is prediction]
-    compact = [entry for entry in predictions if is_compact(entry.payload)]
-    plain = predictions if not compact else [entry for entry in predictions if not is_compact(entry.payload)]
+    compact = [entry for entry in predictions if entry.payload.startswith(MARK)]
+    plain = predictions
+    if compact:
+        plain = [entry for entry in predictions if not entry.payload.startswith(MARK)]
     batches: list[tuple[VersionKey, Batch | Sheet]] = []
     batches += _batches(_decoded(decoder, plain, odd), log_number, odd).items()
     batches += sheets_of(compact, log_number, odd.refuse)
@@ -122,15 +124,14 @@ def covers(intervals: Sequence[Interval], seq: int) -> bool:
 
 def chunks(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
     """The entries in runs of about CHUNK_BYTES; what is compact takes COMPACT_SHARE of the room."""
-    start, size = 0, 0
-    for end, entry in enumerate(entries, 1):
-        payload = entry.payload
-        size += len(payload) // COMPACT_SHARE if is_compact(payload) else len(payload)
-        if size >= CHUNK_BYTES:
-            yield entries[start:end]
-            start, size = end, 0
-    if start < len(entries):
-        yield entries[start:]
+    payloads = [entry.payload for entry in entries]
+    sizes = [len(payload) // COMPACT_SHARE if payload.startswith(MARK) else len(payload) for payload in payloads]
+    ends = list(accumulate(sizes))
+    start = size = 0
+    while start < len(entries):
+        end = bisect_left(ends, size + CHUNK_BYTES, start) + 1
+        yield entries[start:end]
+        start, size = end, ends[min(end, len(ends)) - 1]
 
 
 def _not_counted(run: Sequence[Entry], intervals: list[Interval]) -> Sequence[Entry]:

@@ -14,7 +14,6 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from contracts.errors import InvalidRecord
-from prediction_log.compact import is_compact
 from prediction_log.finding import Finding
 from prediction_log.forward.cursor import Cursor, Lane
 from prediction_log.kafka.message import Headers, Place, control_headers, headers_of, key_of
@@ -130,14 +129,12 @@ def keyed(entries: Sequence[Entry], condemned: Mapping[int, str]) -> Keyed:
 def _values_of(entries: Sequence[Entry], poison: dict[int, str]) -> list[bytes]:
     """What Kafka gets of each record; those of which no JSON can be made become poison."""
     values = [entry.payload for entry in entries]
-    compact = [
-        place for place, entry in enumerate(entries) if entry.kind is Kind.PREDICTION and is_compact(entry.payload)
-    ]
-    for place, value in zip(compact, rendered([values[place] for place in compact]), strict=True):
-        if isinstance(value, InvalidRecord):
-            poison.setdefault(entries[place].seq, str(value))
-        else:
+    predictions = [place for place, entry in enumerate(entries) if entry.kind is Kind.PREDICTION]
+    for place, value in zip(predictions, rendered([values[place] for place in predictions]), strict=True):
+        if isinstance(value, bytes):
             values[place] = value
+        else:
+            poison.setdefault(entries[place].seq, str(value))
     return values
 
 

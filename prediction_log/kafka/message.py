@@ -19,7 +19,7 @@ from typing import Any, Final, Literal, NamedTuple, cast
 import msgspec
 
 from contracts.errors import InvalidRecord
-from prediction_log.compact import id_in, is_compact
+from prediction_log.compact import MARK, id_in
 from prediction_log.position import Entry
 from prediction_log.spool.segment import Kind
 
@@ -89,7 +89,7 @@ def key_of(kind: Kind, payload: bytes) -> bytes:
 
     Raises InvalidRecord where the payload has none: such a record can be in no partition.
     """
-    if kind is Kind.PREDICTION and is_compact(payload):
+    if kind is Kind.PREDICTION and payload.startswith(MARK):
         return id_in(payload)
     try:
         if kind is Kind.AUDIT:

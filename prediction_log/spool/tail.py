@@ -123,13 +123,28 @@ class LogTail:
         if commit.first_seq > self.seq + 1:
             self._miss(self.seq + 1, commit.first_seq - 1, "no batch holds them")
         self._check_link(commit)
-        for record in batch.records:
-            if record[0] > self.seq:
-                if len(entries) >= records_max:
-                    return False
-                self._take_record(record, entries)
+        records = batch.records
+        if (
+            len(records) == commit.records > 0
+            and records[0][0] > self.seq
+            and len(entries) + len(records) <= records_max
+        ):
+            self._take_all(records, entries)
+        else:
+            for record in records:
+                if record[0] > self.seq:
+                    if len(entries) >= records_max:
+                        return False
+                    self._take_record(record, entries)
         self._offset, self._chain, self._previous, self._jumped = end, commit.chain, commit.previous, False
         return True
+
+    def _take_all(self, records: list[tuple[int, int, bytes]], entries: list[Entry]) -> None:
+        """Records that are all new, none of them a loss: what nearly every batch is."""
+        log_id, segment, kinds, make = self._log_id, self._segment, RECORDS, tuple.__new__
+        entries += [make(Entry, (log_id, seq, kinds[kind], payload, segment, None)) for seq, kind, payload in records]
+        self._bytes_left -= sum([len(payload) for _, _, payload in records])
+        self.seq = records[-1][0]
 
     def _take_record(self, record: tuple[int, int, bytes], entries: list[Entry]) -> None:
         seq, kind, payload = record
