@@ -116,7 +116,7 @@ class RedisLink:
 
     async def _twice(self, work: Callable[[Redis], Awaitable[T]]) -> T:
         try:
-            return await work(self._client())
+            return await self._once(work)
         except refusals.ReadOnlyError:
             await self._client().connection_pool.disconnect(
                 inuse_connections=False
@@ -126,7 +126,15 @@ class RedisLink:
         except (refusals.RedisError, OSError) as error:
             raise unavailable(self._url, error) from error
         with _told(self._url):
+            return await self._once(work)
+
+    async def _once(self, work: Callable[[Redis], Awaitable[T]]) -> T:
+        try:
             return await work(self._client())
+        except refusals.ResponseError as error:
+            if (met := met_in_script(error)) is not error:
+                raise met from error
+            raise
 
     def _client(self) -> Redis:
         if self._redis is None:
@@ -151,6 +159,17 @@ def _told(url: str) -> Iterator[None]:
         yield
     except (refusals.RedisError, OSError) as error:
         raise unavailable(url, error) from error
+
+
+def met_in_script(error: refusals.ResponseError) -> refusals.ResponseError:
+    """What a command inside a script met. Redis before 7 wraps it in words, so that nobody knows it by its first one."""
+    met: tuple[tuple[str, type[refusals.ResponseError]], ...] = (
+        ("-READONLY ", refusals.ReadOnlyError),
+        ("-OOM ", refusals.OutOfMemoryError),
+    )
+    if str(error).startswith("Error running script"):
+        return next((kind(str(error)) for mark, kind in met if mark in str(error)), error)
+    return error
 
 
 def unavailable(url: str, error: Exception) -> StoreUnavailable:
