@@ -18,6 +18,7 @@ from rich.progress import Progress
 from benchmarks.closed_loop import CONNECTIONS, Load, wrk
 from benchmarks.models import KINDS, write_registry
 from benchmarks.scenarios import EVERYTHING, FLOOR, SCENARIOS, scenario
+from benchmarks.served import end_when_told
 from benchmarks.sheets import Sheet
 from benchmarks.spread import ratios, spread
 
@@ -31,6 +32,7 @@ def main() -> None:
     parser.add_argument("--scenarios", nargs="+", choices=SCENARIOS, default=list(SCENARIOS))
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
+    end_when_told()
     console = Console()
     results = {}
     with Progress(console=console, transient=True) as progress:

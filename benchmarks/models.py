@@ -73,13 +73,14 @@ def trees(seed: int, number: int) -> bytes:
     from skl2onnx import to_onnx  # noqa: PLC0415  only this kind needs it
     from skl2onnx.common.data_types import FloatTensorType  # noqa: PLC0415  likewise
     from sklearn.ensemble import HistGradientBoostingClassifier  # noqa: PLC0415  likewise
+    from threadpoolctl import threadpool_limits  # noqa: PLC0415  likewise
 
     random = np.random.default_rng(seed)
     features = random.normal(size=(5_000, FEATURES)).astype(np.float32)
     labels = (features[:, :5].sum(axis=1) + random.normal(size=5_000) > 0).astype(int)
-    model: Any = HistGradientBoostingClassifier(max_iter=number, early_stopping=False, random_state=seed).fit(
-        features, labels
-    )
+    model: Any = HistGradientBoostingClassifier(max_iter=number, early_stopping=False, random_state=seed)
+    with threadpool_limits(1):  # threads that wait for each other by spinning take minutes on a busy machine
+        model.fit(features, labels)
     exported = to_onnx(
         model, initial_types=[("x", FloatTensorType([None, FEATURES]))], options={"zipmap": False}, target_opset=17
     )

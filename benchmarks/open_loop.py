@@ -26,7 +26,7 @@ from benchmarks.peers.environments import environment
 from benchmarks.peers.pairs import check, serving, temporary_folder
 from benchmarks.pictures import Line, Point, lines
 from benchmarks.scenarios import EVERYTHING, FLOOR, scenario
-from benchmarks.served import NotServedError, Served
+from benchmarks.served import NotServedError, Served, end_when_told
 from benchmarks.sheets import Sheet
 
 SHARES = [0.25, 0.5, 0.75, 0.9, 1.1]
@@ -49,6 +49,7 @@ Steps = dict[str, dict[float, list[Step]]]
 def main() -> None:
     """Measure, print, keep."""
     arguments = parsed()
+    end_when_told()
     console = Console(width=150)
     try:
         program = oha(arguments.cache)

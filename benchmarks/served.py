@@ -11,8 +11,8 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
-import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -40,9 +40,11 @@ class NotServedError(Exception):
 
 @contextlib.contextmanager
 def served(
-    command: Sequence[str], port: int, ready: str, folder: Path, settings: Mapping[str, object]
+    command: Sequence[str], port: int, ready: str | None, folder: Path, settings: Mapping[str, object]
 ) -> Iterator[Served]:
-    """Start it on the server's core, and wait until `ready` is answered; end it with all it started."""
+    """Start it on the server's core, and wait until the path `ready` is answered with success (None: until it listens); end
+    it with all it started.
+    """
     mark = uuid.uuid4().hex
     environment = os.environ | {name: str(value) for name, value in settings.items()} | {MARK: mark}
     pinned = ["taskset", "-c", SERVER_CORE, *command]
@@ -64,8 +66,8 @@ def served(
         end(process, mark)
 
 
-def wait_ready(port: int, path: str, process: "subprocess.Popen[bytes]", printed: Path) -> None:
-    """Return when the server answers anything but a refusal to be ready."""
+def wait_ready(port: int, path: str | None, process: "subprocess.Popen[bytes]", printed: Path) -> None:
+    """Return when the server says that it is ready; without a path, when it listens."""
     end_at = time.monotonic() + START_SECONDS_MAX
     while time.monotonic() < end_at:
         if process.poll() is not None:
@@ -77,12 +79,12 @@ def wait_ready(port: int, path: str, process: "subprocess.Popen[bytes]", printed
     raise NotServedError(f"no answer after {START_SECONDS_MAX:.0f} s: {last_line(printed)}")
 
 
-def answered(port: int, path: str) -> bool:
-    """Whether something listens there and is ready."""
-    try:
+def answered(port: int, path: str | None) -> bool:
+    """Whether the path is answered with success, or without one, whether anything listens; an `OSError` if not."""
+    if path is None:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    else:
         urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=1).close()
-    except urllib.error.HTTPError as error:
-        return error.code != 503
     return True
 
 
@@ -129,6 +131,11 @@ def memory_mb(mark: str) -> float:
             lines = Path(f"/proc/{number}/smaps_rollup").read_text().splitlines()
             kilobytes += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
     return kilobytes / 1024
+
+
+def end_when_told() -> None:
+    """Let SIGTERM end this program as Ctrl-C does: the servers that it started end with it."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 def last_line(printed: Path, length: int = 200) -> str:

@@ -21,6 +21,7 @@ from benchmarks.peers.environments import environment, installed
 from benchmarks.peers.pairs import Outcome, measured, temporary_folder, with_peer
 from benchmarks.peers.report import keep, sheet
 from benchmarks.scenarios import EVERYTHING, FLOOR, scenario
+from benchmarks.served import end_when_told
 
 CACHE = CHECKOUT / ".bench-peers"
 
@@ -28,6 +29,7 @@ CACHE = CHECKOUT / ".bench-peers"
 def main() -> None:
     """Install, measure, print, keep."""
     arguments = parsed()
+    end_when_told()
     console = Console(width=160)
     about: dict[str, Any] = {"machine": machine(), "turns": arguments.turns, "seconds": arguments.seconds}
     peers = peers_named(arguments.peers)

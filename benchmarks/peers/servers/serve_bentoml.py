@@ -11,8 +11,6 @@ import bentoml
 import numpy as np
 from onnx_rows import BATCH_MAX, OnnxRows, ports
 
-LATENCY_MS_MAX = 100
-
 
 @bentoml.service(workers=1, traffic={"timeout": 60}, metrics={"enabled": True}, logging={"access": {"enabled": False}})
 class Rows:
@@ -21,7 +19,7 @@ class Rows:
     def __init__(self) -> None:
         self.model = OnnxRows()
 
-    @bentoml.api(batchable=True, max_batch_size=BATCH_MAX, max_latency_ms=LATENCY_MS_MAX)
+    @bentoml.api(batchable=True, max_batch_size=BATCH_MAX)
     def infer(self, x: np.ndarray) -> np.ndarray:
         """A batch that BentoML put together."""
         probabilities: np.ndarray = self.model.run(x.astype(np.float32, copy=False))["probabilities"]

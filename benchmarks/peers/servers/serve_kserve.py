@@ -3,8 +3,19 @@
 Enters: `PEER_MODEL` and `PEER_PORTS`. Leaves: a server on 127.0.0.1, until it is ended.
 """
 
+import logging
+from typing import Any
+
+import uvicorn
 from kserve import InferOutput, InferRequest, InferResponse, Model, ModelServer
 from onnx_rows import DATATYPES, OnnxRows, ports
+
+
+class Loopback(uvicorn.Config):
+    """KServe listens on all addresses and has no setting for that; its log of every request is left out too."""
+
+    def __init__(self, app: str, **settings: Any) -> None:
+        super().__init__(app, **settings | {"host": "127.0.0.1", "access_log": False})
 
 
 class Rows(Model):
@@ -28,7 +39,7 @@ class Rows(Model):
         outputs = []
         for name, array in arrays.items():
             output = InferOutput(name, list(array.shape), DATATYPES[str(array.dtype)])
-            output.set_numpy(array, binary_data=False)
+            output.set_data_from_numpy(array, binary_data=False)
             outputs.append(output)
         return InferResponse(response_id=payload.id or "", model_name=self.name, infer_outputs=outputs)
 
@@ -37,6 +48,8 @@ def main() -> None:
     """Serve the model."""
     model = Rows("m")
     model.load()
+    logging.getLogger("kserve.trace").setLevel(logging.WARNING)  # two lines for every request otherwise
+    setattr(uvicorn, "Config", Loopback)  # noqa: B010  mypy is right that a class is no variable
     port = ports()[0]
     ModelServer(
         http_port=port, workers=1, enable_grpc=False, enable_docs_url=False, enable_latency_logging=False

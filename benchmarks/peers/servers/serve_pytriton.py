@@ -3,6 +3,8 @@
 Enters: `PEER_MODEL` and `PEER_PORTS`. Leaves: a server on 127.0.0.1, until it is ended.
 """
 
+import os
+import sysconfig
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,8 @@ def main() -> None:
         arrays = model.run(inputs[model.input])
         return {name: array.reshape(len(array), -1) for name, array in arrays.items()}
 
+    # Triton's Python part is linked to any libpython of this minor version: another patch's does not fit this one's library.
+    os.environ["LD_LIBRARY_PATH"] = str(sysconfig.get_config_var("LIBDIR"))
     http, grpc, metrics = ports()
     config = TritonConfig(
         http_address="127.0.0.1", http_port=http, grpc_address="127.0.0.1", grpc_port=grpc, metrics_port=metrics
