@@ -50,7 +50,18 @@ def wrk(
     asked = ask or Ask()
     script = folder / "load.lua"
     script.write_text(LUA % (asked.body, KEYS, KEYS) + (PAUSE % pause_ms if pause_ms else ""))
-    command = ["taskset", "-c", LOAD_CORE, "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency"]
+    command = [
+        "taskset",
+        "-c",
+        LOAD_CORE,
+        "wrk",
+        "-t1",
+        f"-c{connections}",
+        f"-d{seconds}s",
+        "--latency",
+        "--timeout",
+        "10s",
+    ]
     url = f"http://127.0.0.1:{port}{asked.path}"
     out = subprocess.run(
         [*command, "-s", str(script), url], capture_output=True, text=True, check=True, timeout=seconds + 30

@@ -20,9 +20,16 @@ import onnxruntime
 from benchmarks.closed_loop import CONNECTIONS, ROW, Ask, Load, wrk
 from benchmarks.peers.catalogue import Peer
 from benchmarks.scenarios import model_file
-from benchmarks.served import NotServedError, Served, free_port, memory_mb, served, strayed
+from benchmarks.served import NotServedError, Served, cpu_seconds, free_port, memory_mb, served, strayed
 
 ASK_SECONDS_MAX = 30.0
+
+
+class Turn(NamedTuple):
+    """A load, and the microseconds of CPU that each request cost the server's processes together (0: none was answered)."""
+
+    load: Load
+    cpu_us: float
 
 
 class Outcome(NamedTuple):
@@ -33,8 +40,8 @@ class Outcome(NamedTuple):
     name: str
     version: str = ""
     batching: str = ""
-    ours: list[Load] = []
-    theirs: list[Load] = []
+    ours: list[Turn] = []
+    theirs: list[Turn] = []
     memory_mb: float = 0.0
     reason: str = ""
 
@@ -65,14 +72,23 @@ def serving(peer: Peer, python: Path, folder: Path) -> Iterator[Served]:
 
 def measured(name: str, ours: Served, theirs: Served, ask: Ask, turns: int, seconds: int) -> Outcome:
     """Load both in turns, after a turn that does not count; who goes first changes from turn to turn."""
-    loads: tuple[list[Load], list[Load]] = ([], [])
-    sides = ((ours, Ask(), loads[0]), (theirs, ask, loads[1]))
+    kept: tuple[list[Turn], list[Turn]] = ([], [])
+    sides = ((ours, Ask(), kept[0]), (theirs, ask, kept[1]))
     for server, asked, _ in sides:
-        wrk(server.port, CONNECTIONS, server.folder, seconds, ask=asked)
-    for turn in range(turns):
-        for server, asked, kept in sides if turn % 2 == 0 else reversed(sides):
-            kept.append(wrk(server.port, CONNECTIONS, server.folder, seconds, ask=asked))
-    return Outcome(name, ours=loads[0], theirs=loads[1], memory_mb=memory_mb(theirs.mark))
+        costed(server, asked, seconds)
+    for number in range(turns):
+        for server, asked, side in sides if number % 2 == 0 else reversed(sides):
+            side.append(costed(server, asked, seconds))
+    return Outcome(name, ours=kept[0], theirs=kept[1], memory_mb=memory_mb(theirs.mark))
+
+
+def costed(server: Served, ask: Ask, seconds: int) -> Turn:
+    """Load a server, and see what the requests cost it."""
+    before = cpu_seconds(server.mark)
+    load = wrk(server.port, CONNECTIONS, server.folder, seconds, ask=ask)
+    spent = cpu_seconds(server.mark) - before
+    requests = load.requests_per_s * seconds
+    return Turn(load, spent * 1e6 / requests if requests else 0.0)
 
 
 def with_peer(peer: Peer, python: Path, folder: Path, ours: Served, turns: int, seconds: int) -> Outcome:
@@ -83,7 +99,7 @@ def with_peer(peer: Peer, python: Path, folder: Path, ours: Served, turns: int, 
             outcome = measured(peer.name, ours, theirs, peer.ask, turns, seconds)
     except (NotServedError, WrongAnswerError) as error:
         return Outcome(peer.name, reason=f"did not start: {error}")
-    if not any(load.requests_per_s for load in outcome.theirs):
+    if not any(turn.load.requests_per_s for turn in outcome.theirs):
         return Outcome(peer.name, reason="answered nothing under load")
     return outcome
 

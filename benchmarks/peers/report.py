@@ -9,70 +9,79 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import described
-from benchmarks.peers.pairs import Outcome
+from benchmarks.peers.pairs import Outcome, Turn
 from benchmarks.pictures import Bar, bars
 from benchmarks.sheets import Sheet
 from benchmarks.spread import Spread, ratios, spread
 
 OURS = "pointsman"
-HEADINGS = ("", "batching", "req/s", "p50 ms", "p99 ms", "pointsman is x", "failures", "MB")
+HEADINGS = ("", "req/s", "p50 ms", "p99 ms", "CPU us", "req/s: pointsman is x", "CPU: x pointsman's", "failures", "MB")
 
 
 def sheet(model: str, outcomes: list[Outcome], about: dict[str, Any], connections: int) -> Sheet:
     """One model's table: Pointsman, then everybody it was loaded beside."""
     rows = [ours_row(outcomes), *(row(outcome) for outcome in outcomes)]
     title = f"{model}: one row a request, {connections} connections, {about['turns']} turns of {about['seconds']} s"
-    note = "Medians with quartiles. Ratios are of each turn's two neighbours in time. " + described(about["machine"])
+    note = (
+        "Medians with quartiles; ratios are of each turn's two neighbours in time. `CPU us`: of all processes of the server, "
+        "for each request. " + described(about["machine"])
+    )
     return Sheet(title, HEADINGS, rows, (note,))
 
 
 def ours_row(outcomes: list[Outcome]) -> list[str]:
     """Pointsman's figures from all pairs together."""
-    loads = [load for outcome in outcomes for load in outcome.ours]
-    if not loads:
-        return [OURS, "by itself", "", "", "", "", "nothing was measured", ""]
-    return [
-        f"{OURS}, all on",
-        "by itself",
-        spread([load.requests_per_s for load in loads]).shown(0),
-        spread([load.p50_ms for load in loads]).shown(),
-        spread([load.p99_ms for load in loads]).shown(),
-        "",
-        str(sum(load.failures for load in loads)),
-        "",
-    ]
+    turns = [turn for outcome in outcomes for turn in outcome.ours]
+    if not turns:
+        return [OURS, "(nothing was measured)", *[""] * (len(HEADINGS) - 2)]
+    return [f"{OURS}, all on", *figures(turns), "", "", failures(turns), ""]
 
 
 def row(outcome: Outcome) -> list[str]:
     """A peer's figures, or its reason."""
-    name = f"{outcome.name} {outcome.version}".strip()
+    batching = f" ({outcome.batching})" if outcome.batching else ""
+    name = f"{outcome.name} {outcome.version}".strip() + batching
     if outcome.reason:
-        return [name, outcome.batching, f"({outcome.reason})", "", "", "", "", ""]
-    times = ratio(outcome)
+        return [name, f"({outcome.reason})", *[""] * (len(HEADINGS) - 2)]
+    compared = [found.shown() if found else "" for found in (ratio(outcome), cpu_ratio(outcome))]
+    return [name, *figures(outcome.theirs), *compared, failures(outcome.theirs), f"{outcome.memory_mb:,.0f}"]
+
+
+def figures(turns: list[Turn]) -> list[str]:
+    """Requests/s, latencies and CPU, each with its spread."""
     return [
-        name,
-        outcome.batching,
-        spread([load.requests_per_s for load in outcome.theirs]).shown(0),
-        spread([load.p50_ms for load in outcome.theirs]).shown(),
-        spread([load.p99_ms for load in outcome.theirs]).shown(),
-        times.shown() if times else "",
-        str(sum(load.failures for load in outcome.theirs)),
-        f"{outcome.memory_mb:,.0f}",
+        spread([turn.load.requests_per_s for turn in turns]).shown(0),
+        spread([turn.load.p50_ms for turn in turns]).shown(1),
+        spread([turn.load.p99_ms for turn in turns]).shown(1),
+        spread([turn.cpu_us for turn in turns]).shown(0),
     ]
+
+
+def failures(turns: list[Turn]) -> str:
+    """All answers that were no success."""
+    return str(sum(turn.load.failures for turn in turns))
 
 
 def ratio(outcome: Outcome) -> Spread | None:
     """Pointsman's requests/s over the peer's, turn by turn."""
-    found = ratios([load.requests_per_s for load in outcome.ours], [load.requests_per_s for load in outcome.theirs])
+    ours, theirs = ([turn.load.requests_per_s for turn in side] for side in (outcome.ours, outcome.theirs))
+    found = ratios(ours, theirs)
+    return spread(found) if found else None
+
+
+def cpu_ratio(outcome: Outcome) -> Spread | None:
+    """What a request costs the peer over what it costs Pointsman, turn by turn."""
+    ours, theirs = ([turn.cpu_us for turn in side] for side in (outcome.ours, outcome.theirs))
+    found = ratios(theirs, ours)
     return spread(found) if found else None
 
 
 def picture(model: str, outcomes: list[Outcome]) -> str:
     """Everybody's requests/s as bars."""
-    ours = [load.requests_per_s for outcome in outcomes for load in outcome.ours]
+    ours = [turn.load.requests_per_s for outcome in outcomes for turn in outcome.ours]
     rows = [Bar(OURS, spread(ours) if ours else None, "nothing was measured", ours=True)]
     for outcome in outcomes:
-        rates = [load.requests_per_s for load in outcome.theirs]
+        rates = [turn.load.requests_per_s for turn in outcome.theirs]
         rows.append(Bar(outcome.name, spread(rates) if rates else None, outcome.reason))
     return bars(f"{model}: requests/s on one core, one row a request", "requests/s, logarithmic", rows)
 
@@ -95,10 +104,10 @@ def keep(folder: Path, results: dict[str, list[Outcome]], about: dict[str, Any],
 
 
 def jsoned(outcome: Outcome) -> dict[str, Any]:
-    """An outcome with its loads by name, and its ratios."""
-    times = ratio(outcome)
+    """An outcome with its turns by name, and its ratios."""
+    compared = {"requests_per_s": ratio(outcome), "cpu": cpu_ratio(outcome)}
     return outcome._asdict() | {
-        "ours": [load._asdict() for load in outcome.ours],
-        "theirs": [load._asdict() for load in outcome.theirs],
-        "ratio": times._asdict() if times else None,
+        "ours": [turn.load._asdict() | {"cpu_us": turn.cpu_us} for turn in outcome.ours],
+        "theirs": [turn.load._asdict() | {"cpu_us": turn.cpu_us} for turn in outcome.theirs],
+        "ratios": {name: found._asdict() if found else None for name, found in compared.items()},
     }

@@ -7,8 +7,8 @@ import pytest
 
 from benchmarks.closed_loop import Load, seen
 from benchmarks.constant_rate import percentile, step
-from benchmarks.peers.pairs import Outcome, probabilities
-from benchmarks.peers.report import keep, ratio, row
+from benchmarks.peers.pairs import Outcome, Turn, probabilities
+from benchmarks.peers.report import cpu_ratio, keep, ratio, row
 from benchmarks.pictures import Bar, Line, Point, bars, lines
 from benchmarks.sheets import Sheet
 from benchmarks.spread import Spread, ratios, spread
@@ -35,10 +35,12 @@ OHA = """request-start,DNS,DNS+dialup,Response-delay,request-duration,bytes,stat
 """
 
 
+def turns(rates):
+    return [Turn(Load(rate, 1, 2, 0), 1e6 / rate) for rate in rates]
+
+
 def outcome(ours, theirs):
-    return Outcome(
-        "other", "1.0", "none", [Load(rate, 1, 2, 0) for rate in ours], [Load(rate, 1, 2, 3) for rate in theirs], 10.0
-    )
+    return Outcome("other", "1.0", "none", turns(ours), turns(theirs), 10.0)
 
 
 def test_wrk_is_read_with_its_units_and_all_its_failures():
@@ -76,12 +78,12 @@ def test_pointsman_is_compared_turn_by_turn():
     found = ratio(outcome([100, 300, 400], [50, 100, 100]))
 
     assert found == Spread(2.5, 3, 3.5)
+    assert cpu_ratio(outcome([100, 200], [100, 100])) == Spread(1.25, 1.5, 1.75)
 
 
 def test_a_peer_without_figures_keeps_its_row_with_the_reason():
-    assert row(Outcome("other", "1.0", reason="did not start: no port"))[:3] == [
+    assert row(Outcome("other", "1.0", reason="did not start: no port"))[:2] == [
         "other 1.0",
-        "",
         "(did not start: no port)",
     ]
 
