@@ -10,7 +10,7 @@ SEEDS ?= 1 2 3 4
 .PHONY: help setup demo test check format docs kafka redis bench bench-fleet bench-peers bench-latency soak mutate lock clean
 
 help:  ## list the commands
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1	/' | expand -t 13
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1	/' | expand -t 15
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -96,4 +96,4 @@ lock: $(VENV)/test.stamp  ## lock the dependencies of pyproject.toml anew (needs
 		--custom-compile-command "make lock" -q -o requirements/build.txt
 
 clean:  ## remove the environment and all state
-	rm -rf $(VENV) pointsman-state demo-state .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .bench-peers pointsman-state demo-state .pytest_cache .mypy_cache .ruff_cache .hypothesis
