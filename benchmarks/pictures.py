@@ -16,7 +16,7 @@ COLOURS: Final = ("#2563eb", "#d97706", "#059669", "#db2777", "#7c3aed", "#64748
 INK, GRID = "#1f2937", "#d1d5db"
 ROW_HEIGHT, BAR_HEIGHT = 30.0, 16.0
 NAMES_WIDTH, FIGURES_WIDTH = 120.0, 170.0
-PLOT = (70.0, 40.0, 560.0, 360.0)
+PLOT = (70.0, 60.0, 560.0, 380.0)
 """Left, top, right and bottom of a line plot."""
 
 

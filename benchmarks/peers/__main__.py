@@ -32,6 +32,7 @@ def main() -> None:
     end_when_told()
     console = Console(width=160)
     about: dict[str, Any] = {"machine": machine(), "turns": arguments.turns, "seconds": arguments.seconds}
+    folder = arguments.results or results_folder()
     peers = peers_named(arguments.peers)
     pythons, reasons = install(peers, arguments.cache, console)
     about["packages"] = {key: installed(python) for key, python in pythons.items()}
@@ -40,7 +41,7 @@ def main() -> None:
         results[model] = measure(model, peers, pythons, reasons, arguments, console)
         results[model] = [labelled(outcome, about["packages"]) for outcome in results[model]]
         console.print(sheet(model, results[model], about, CONNECTIONS).rich())
-        for path in keep(arguments.results or results_folder(), results, about, CONNECTIONS):
+        for path in keep(folder, results, about, CONNECTIONS):
             console.print(f"[dim]written: {path}", highlight=False)
 
 

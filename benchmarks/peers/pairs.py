@@ -65,6 +65,7 @@ def serving(peer: Peer, python: Path, folder: Path) -> Iterator[Served]:
         "BENTOML_HOME": state / "bentoml",
         "BENTOML_DO_NOT_TRACK": "True",
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AUTH_MODE": "disabled",
     }
     with served([str(python), str(peer.script)], ports[0], peer.ready, state, settings) as server:
         yield server

@@ -14,8 +14,8 @@ from benchmarks.pictures import Bar, bars
 from benchmarks.sheets import Sheet
 from benchmarks.spread import Spread, ratios, spread
 
-OURS = "pointsman"
-HEADINGS = ("", "req/s", "p50 ms", "p99 ms", "CPU us", "req/s: pointsman is x", "CPU: x pointsman's", "failures", "MB")
+OURS = "Pointsman"
+HEADINGS = ("", "req/s", "p50 ms", "p99 ms", "CPU us", "req/s: Pointsman is x", "CPU: x Pointsman's", "failures", "MB")
 
 
 def sheet(model: str, outcomes: list[Outcome], about: dict[str, Any], connections: int) -> Sheet:
