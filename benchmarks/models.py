@@ -73,7 +73,7 @@ def trees(seed: int, number: int) -> bytes:
     from skl2onnx import to_onnx  # noqa: PLC0415  only this kind needs it
     from skl2onnx.common.data_types import FloatTensorType  # noqa: PLC0415  likewise
     from sklearn.ensemble import HistGradientBoostingClassifier  # noqa: PLC0415  likewise
-    from threadpoolctl import threadpool_limits  # noqa: PLC0415  likewise
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # noqa: PLC0415  likewise
 
     random = np.random.default_rng(seed)
     features = random.normal(size=(5_000, FEATURES)).astype(np.float32)
