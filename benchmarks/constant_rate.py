@@ -22,6 +22,8 @@ RATE_CONNECTIONS: Final = 256
 GOOD_MS: Final = 50.0
 """An answer that comes later than this is no good one."""
 NEVER_MS: Final = math.inf
+CUT_SECONDS: Final = 0.05
+"""What was due in the last moments is cut off with the run: only a backlog longer than this was really not answered."""
 
 
 class Step(NamedTuple):
@@ -78,10 +80,10 @@ def step(printed: str, per_s: int, seconds: int, load_cpu: float) -> Step:
     late, status = names.index("request-duration"), names.index("status")
     answers = [(float(cells[late]) * 1e3, int(cells[status])) for cells in (row.split(",") for row in rows)]
     ok = [ms for ms, code in answers if 200 <= code < 300]
-    due = max(per_s * seconds, len(answers))
+    due = max(int(per_s * (seconds - CUT_SECONDS)), len(answers))
     lates = sorted(ok) + [NEVER_MS] * (due - len(ok))
     return Step(
-        due_per_s=due / seconds,
+        due_per_s=per_s,
         answered_per_s=len(ok) / seconds,
         good_per_s=sum(ms <= GOOD_MS for ms in ok) / seconds,
         p50_ms=percentile(lates, 50),

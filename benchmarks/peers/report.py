@@ -58,8 +58,9 @@ def figures(turns: list[Turn]) -> list[str]:
 
 
 def failures(turns: list[Turn]) -> str:
-    """All answers that were no success."""
-    return str(sum(turn.load.failures for turn in turns))
+    """All answers that were no success, and the turns in which nobody was answered at all."""
+    empty = sum(not turn.load.requests_per_s for turn in turns)
+    return str(sum(turn.load.failures for turn in turns)) + (f", {empty} turns without an answer" if empty else "")
 
 
 def ratio(outcome: Outcome) -> Spread | None:
@@ -71,8 +72,8 @@ def ratio(outcome: Outcome) -> Spread | None:
 
 def cpu_ratio(outcome: Outcome) -> Spread | None:
     """What a request costs the peer over what it costs Pointsman, turn by turn."""
-    ours, theirs = ([turn.cpu_us for turn in side] for side in (outcome.ours, outcome.theirs))
-    found = ratios(theirs, ours)
+    pairs = [(our.cpu_us, their.cpu_us) for our, their in zip(outcome.ours, outcome.theirs, strict=True)]
+    found = [their / our for our, their in pairs if our > 0 and their > 0]
     return spread(found) if found else None
 
 

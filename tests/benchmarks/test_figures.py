@@ -36,7 +36,7 @@ OHA = """request-start,DNS,DNS+dialup,Response-delay,request-duration,bytes,stat
 
 
 def turns(rates):
-    return [Turn(Load(rate, 1, 2, 0), 1e6 / rate) for rate in rates]
+    return [Turn(Load(rate, 1, 2, 0), 1e6 / rate if rate else 0) for rate in rates]
 
 
 def outcome(ours, theirs):
@@ -53,10 +53,16 @@ def test_wrk_that_says_something_else_is_refused():
 
 
 def test_what_was_due_and_not_answered_well_counts_as_never():
-    found = step(OHA, per_s=4, seconds=1, load_cpu=0.5)
+    found = step(OHA, per_s=4, seconds=2, load_cpu=0.5)
 
-    assert (found.due_per_s, found.answered_per_s, found.good_per_s) == (4, 2, 1)
-    assert (found.p50_ms, found.p90_ms, found.unanswered) == (60.0, math.inf, 2)
+    assert (found.due_per_s, found.answered_per_s, found.good_per_s) == (4, 1, 0.5)
+    assert (found.p50_ms, found.p90_ms, found.unanswered) == (math.inf, math.inf, 5)
+
+
+def test_what_is_cut_off_at_the_end_of_a_run_is_not_lost():
+    answered = "".join(f"{number},0,0,0,0.001,1,200\n" for number in range(97))
+
+    assert step(OHA.splitlines()[0] + "\n" + answered, per_s=100, seconds=1, load_cpu=0).unanswered == 0
 
 
 @pytest.mark.parametrize(("percent", "value"), [(0, 1), (50, 2), (75, 3), (99, 4), (100, 4)])
@@ -86,6 +92,13 @@ def test_a_peer_without_figures_keeps_its_row_with_the_reason():
         "other 1.0",
         "(did not start: no port)",
     ]
+
+
+def test_a_turn_without_an_answer_is_told_and_has_no_ratio():
+    found = outcome([100, 100, 100], [0, 50, 50])
+
+    assert ratio(found) == cpu_ratio(found) == Spread(2, 2, 2)
+    assert row(found)[7] == "0, 1 turns without an answer"
 
 
 def test_everything_is_kept_as_files(tmp_path):
