@@ -7,10 +7,10 @@ FAULTS ?= 50
 SEEDS ?= 1 2 3 4
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format docs kafka redis bench bench-fleet soak mutate lock clean
+.PHONY: help setup demo test check format docs kafka redis bench bench-fleet bench-peers bench-latency soak mutate lock clean
 
 help:  ## list the commands
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1	/' | expand -t 13
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1	/' | expand -t 15
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -70,6 +70,14 @@ bench-fleet: $(VENV)/test.stamp  ## the same with Kafka: forwarder, monitor, and
 	$(BIN)/python -m benchmarks.monitor_kafka
 	$(BIN)/python -m benchmarks.serving_kafka
 
+bench-peers: $(VENV)/test.stamp  ## the same models with mosec, Triton, MLServer, KServe, LitServe, BentoML, Ray Serve (needs wrk, half an hour)
+	@command -v wrk >/dev/null || { echo "make bench-peers needs wrk; on Debian: apt-get install wrk"; exit 1; }
+	$(BIN)/python -m benchmarks.peers $(BENCH)
+
+bench-latency: $(VENV)/test.stamp  ## latency at fixed rates, counted from when a request was due (needs wrk, and oha or cargo)
+	@command -v wrk >/dev/null || { echo "make bench-latency needs wrk; on Debian: apt-get install wrk"; exit 1; }
+	$(BIN)/python -m benchmarks.open_loop $(BENCH)
+
 soak: $(VENV)/test.stamp  ## a fleet under 200 faults, about twenty minutes (FAULTS=50 for each of SEEDS="1 2 3 4")
 	@for seed in $(SEEDS); do \
 		POINTSMAN_TEST_FAULTS=$(FAULTS) POINTSMAN_TEST_SEED=$$seed \
@@ -88,4 +96,4 @@ lock: $(VENV)/test.stamp  ## lock the dependencies of pyproject.toml anew (needs
 		--custom-compile-command "make lock" -q -o requirements/build.txt
 
 clean:  ## remove the environment and all state
-	rm -rf $(VENV) pointsman-state demo-state .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .bench-peers pointsman-state demo-state .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -25,10 +25,12 @@ from typing import NamedTuple
 
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 
-from benchmarks.gateway import CONNECTIONS, LOAD_CORE, SERVER_CORE, Load, free_port, wait_ready, wrk
+from benchmarks.closed_loop import CONNECTIONS, LOAD_CORE, Load, wrk
 from benchmarks.models import write_registry
+from benchmarks.served import SERVER_CORE, free_port, wait_ready
+from benchmarks.sheets import Sheet
+from benchmarks.spread import spread
 from prediction_log.forward.status import ForwarderStatus, read_status
 from tests.services.kafka import Broker, cluster
 from tests.services.proxy import Proxy
@@ -77,7 +79,7 @@ def main() -> None:
         bar = progress.add_task("benchmark", total=arguments.turns)
         results = measure(arguments.model, arguments.turns, stack, lambda: progress.advance(bar))
     for level, by_scenario in results.items():
-        console.print(table(f"{arguments.model}, {level}, {arguments.turns} pairs of {SECONDS} s", by_scenario))
+        console.print(sheet(f"{arguments.model}, {level}, {arguments.turns} pairs of {SECONDS} s", by_scenario).rich())
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=1))
 
@@ -145,21 +147,21 @@ def running(folder: Path, name: str, kafka: str | None) -> Iterator[Stack]:
     (folder / name).mkdir()
     with ExitStack() as stack:
         gateway = stack.enter_context(role("serve", SERVER_CORE, environment, folder / name))
-        wait_ready(port, "/v2/health/ready")
+        wait_ready(port, "/v2/health/ready", gateway, folder / name / "serve.log")
         forwarder = None
         if kafka:
             forwarder = stack.enter_context(role("forward", LOAD_CORE, environment, folder / name))
-        yield Stack(folder / name, port, gateway, forwarder)
+        yield Stack(folder / name, port, gateway.pid, forwarder.pid if forwarder else None)
 
 
 @contextlib.contextmanager
-def role(name: str, core: str, environment: dict[str, str], folder: Path) -> Iterator[int]:
-    """`pointsman NAME` on a core; its process id."""
+def role(name: str, core: str, environment: dict[str, str], folder: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """`pointsman NAME` on a core, as long as the block runs."""
     command = ["taskset", "-c", core, sys.executable, "-m", "pointsman", name]
     with (folder / f"{name}.log").open("wb") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     try:
-        yield process.pid
+        yield process
     finally:
         process.send_signal(signal.SIGTERM)
         try:
@@ -211,30 +213,23 @@ def cpu_seconds(supervisor: int | None) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def table(title: str, by_scenario: dict[str, list[Turn]]) -> Table:
+def sheet(title: str, by_scenario: dict[str, list[Turn]]) -> Sheet:
     """Medians over the turns; ratios of each pair, with their quartiles."""
-    shown = Table(title=title)
     headings = ("forwarder to", "req/s", "p99 ms", "req/s x none", "p99 x none", "CPU x none", "its CPU", "failures")
-    for heading in headings:
-        shown.add_column(heading, justify="left" if heading == headings[0] else "right", no_wrap=True)
-    for name, turns in by_scenario.items():
-        shown.add_row(
+    rows = [
+        [
             name,
             f"{statistics.median(turn.load.requests_per_s for turn in turns):,.0f}",
             f"{statistics.median(turn.load.p99_ms for turn in turns):.2f}",
-            spread([turn.load.requests_per_s / turn.alone.requests_per_s for turn in turns]),
-            spread([turn.load.p99_ms / turn.alone.p99_ms for turn in turns]),
-            spread([turn.load_us / turn.alone_us for turn in turns]),
+            spread([turn.load.requests_per_s / turn.alone.requests_per_s for turn in turns]).shown(),
+            spread([turn.load.p99_ms / turn.alone.p99_ms for turn in turns]).shown(),
+            spread([turn.load_us / turn.alone_us for turn in turns]).shown(),
             f"{statistics.median(turn.forwarder_cpu for turn in turns):.0%}",
             str(sum(turn.load.failures + turn.alone.failures for turn in turns)),
-        )
-    return shown
-
-
-def spread(ratios: list[float]) -> str:
-    """Median, and the quartiles around it."""
-    low, middle, high = statistics.quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else ratios * 3
-    return f"{middle:.2f} ({low:.2f}-{high:.2f})"
+        ]
+        for name, turns in by_scenario.items()
+    ]
+    return Sheet(title, headings, rows)
 
 
 if __name__ == "__main__":

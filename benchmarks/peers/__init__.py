@@ -1,0 +1,1 @@
+"""Other servers for ONNX models, measured beside Pointsman with the same files."""
