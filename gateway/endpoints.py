@@ -55,7 +55,7 @@ class DataPlane:
         models: Models,
         log: LogWriter | None,
         meter: Meter,
-        metrics_page: Callable[[], bytes],
+        metrics_page: Callable[[], Awaitable[bytes]],
         now_us: Callable[[], int],
         *,
         body_bytes_max: int,
@@ -151,7 +151,7 @@ class DataPlane:
 
     async def metrics(self, _request: Request) -> Response:
         """The counts of all workers of this host."""
-        return Response(self._metrics_page(), headers={"content-type": CONTENT_TYPE})
+        return Response(await self._metrics_page(), headers={"content-type": CONTENT_TYPE})
 
     def _not_ready(self) -> str | None:
         if self.draining:

@@ -4,8 +4,10 @@ Enters: the models and the counts of a worker. Leaves: its word to the fleet, an
 step. Never counts and never applies anything.
 """
 
+import asyncio
 import logging
 import os
+import threading
 from pathlib import Path
 from typing import Final
 
@@ -36,6 +38,8 @@ class Report:
         self._meter = meter
         self._clock = clock
         self._started_us = clock.now_us()
+        self._saving = threading.Lock()
+        self._taken = self._saved = 0
 
     def tell(self, models: Models) -> None:
         """Write down what is applied and loaded, and that the event loop turns."""
@@ -58,10 +62,13 @@ class Report:
         else:
             self._unheard = False
 
-    def save_counts(self, models: Models) -> None:
-        """Write the counts where every worker's metrics page finds them."""
+    async def save_counts(self, models: Models) -> None:
+        """Write the counts where every worker's metrics page finds them, in a thread: a busy disk holds nobody up."""
+        self._taken += 1
+        await asyncio.to_thread(self._save, self._taken, self._counts(models))
+
+    def _counts(self, models: Models) -> metrics.Snapshot:
         servings = models.servings
-        self._metrics.mkdir(parents=True, exist_ok=True)
         gauges = metrics.Gauges(
             revisions={model: serving.points.plan.revision for model, serving in servings.items()},
             loaded={model: len(serving.runners) for model, serving in servings.items()},
@@ -71,14 +78,23 @@ class Report:
             behind={model: model in models.refused for model in models.errors},
             store_reached=models.store_reached,
         )
-        metrics.save(self._metrics, self._slot, self._meter.snapshot(gauges))
+        return self._meter.snapshot(gauges)
 
-    def page(self, models: Models) -> bytes:
+    def _save(self, number: int, counts: metrics.Snapshot) -> None:
+        """Replace the file, unless a later one stands there: threads come to an end in any order."""
+        with self._saving:
+            if number > self._saved:
+                self._metrics.mkdir(parents=True, exist_ok=True)
+                metrics.save(self._metrics, self._slot, counts)
+                self._saved = number
+
+    async def page(self, models: Models) -> bytes:
         """The metrics page of all living workers of the host."""
-        self.save_counts(models)
+        await self.save_counts(models)
         return page(self._metrics, [status.slot for status in read_statuses(self._workers)])
 
     def leave(self, models: Models) -> None:
         """Write the last counts, and leave the host's list."""
-        self.save_counts(models)
+        self._taken += 1
+        self._save(self._taken, self._counts(models))
         self._fleet.leave(self._slot)

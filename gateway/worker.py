@@ -34,6 +34,7 @@ from gateway.models.batching import Batcher
 from gateway.models.loading import Loaded
 from gateway.models.serving import Runner
 from gateway.models.sessions import Session, load_session
+from gateway.models.slots import Slots, Threads
 from gateway.recorder import Recorder
 from gateway.records import Origin
 from gateway.reporting import Report
@@ -81,13 +82,13 @@ class Worker(NamedTuple):
 class Pools(NamedTuple):
     """The threads in which long runs happen, and those of the shadows, which run only where nobody else wants the core."""
 
-    answers: ThreadPoolExecutor
-    shadows: ThreadPoolExecutor
+    answers: Threads
+    shadows: Threads
 
     def close(self) -> None:
         """Let the threads go; what they still run is nobody's any more."""
-        self.answers.shutdown(wait=False, cancel_futures=True)
-        self.shadows.shutdown(wait=False, cancel_futures=True)
+        for threads in self:
+            threads.executor.shutdown(wait=False, cancel_futures=True)
 
 
 def make_worker(settings: Settings, slot: str, log: LogWriter | None, clock: Clock) -> Worker:
@@ -96,10 +97,9 @@ def make_worker(settings: Settings, slot: str, log: LogWriter | None, clock: Clo
     shared = shared_state(settings, clock)
     report = Report(shared.fleet, settings.state_dir, slot, log, meter, clock)
     recorder = Recorder(log, meter, clock, Origin(f"{slot}/{os.getpid()}", version("pointsman")))
-    pools = Pools(
-        ThreadPoolExecutor(settings.session_threads, thread_name_prefix="answers"),
-        ThreadPoolExecutor(1, thread_name_prefix="shadows", initializer=_step_back),
-    )
+    answering = ThreadPoolExecutor(settings.session_threads, thread_name_prefix="answers")
+    shadowing = ThreadPoolExecutor(1, thread_name_prefix="shadows", initializer=_step_back)
+    pools = Pools(Threads(answering, Slots(settings.session_threads)), Threads(shadowing, Slots(1)))
     models = _make_models(settings, shared, log, clock, pools, report)
     shadows = Shadows(recorder, clock, in_flight_max=SHADOWS_MAX, timeout_ms=settings.request_timeout_ms)
     gateway = Gateway(models.serving, recorder, shadows, clock)
@@ -145,10 +145,10 @@ def _make_models(
 
 
 def _runner(session: Session, settings: Settings, clock: Clock, pools: Pools) -> Runner:
-    def batcher(pool: ThreadPoolExecutor, inline_us_max: float) -> Batcher:
+    def batcher(threads: Threads, inline_us_max: float) -> Batcher:
         return Batcher(
             session,
-            pool,
+            threads,
             clock,
             rows_max=settings.batch_rows_max,
             queue_max=settings.queue_requests_max,
@@ -242,7 +242,7 @@ async def _ticks(settings: Settings, worker: Worker, edge: Edge) -> None:
         worker.report.tell(worker.models)
 
     async def save_counts() -> None:
-        worker.report.save_counts(worker.models)
+        await worker.report.save_counts(worker.models)
 
     async def sweep() -> None:
         edge.sweep(asyncio.get_running_loop().time())

@@ -13,7 +13,6 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
 from typing import Any, Protocol
 
 from contracts.errors import CallerGone, DeadlineExceeded, ModelFailed, PointsmanError, Unavailable
@@ -23,6 +22,7 @@ from gateway.models.inputs import Fitted, gather
 from gateway.models.pace import Pace
 from gateway.models.run import Ran, parts_of
 from gateway.models.sessions import Session, Stop
+from gateway.models.slots import Threads
 
 INLINE_OVERRUN_MAX = 25
 INLINE_OVERRUNS_MAX = 3
@@ -60,7 +60,7 @@ class Batcher:
     def __init__(
         self,
         session: Session,
-        executor: Executor,
+        threads: Threads,
         clock: Clock,
         *,
         rows_max: int,
@@ -68,7 +68,7 @@ class Batcher:
         inline_us_max: float,
     ) -> None:
         self._session = session
-        self._executor = executor
+        self._executor, self._slots = threads
         self._mono_ns = clock.mono_ns
         self._inline_us_max = inline_us_max
         self.inline = session.run_us <= inline_us_max
@@ -118,7 +118,14 @@ class Batcher:
             told(refused)
         if not self._busy and waiting:
             self._busy = True
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Run what waits: now on the event loop, or as soon as a thread is free."""
+        if self.inline:
             self._start()
+        else:
+            self._slots.ask(self._start_in_thread)
 
     def _turn_ns(self, now_ns: int) -> int:
         """When the turn of whoever comes now will be. Where nothing runs that is now: only runs mend an estimate."""
@@ -144,22 +151,24 @@ class Batcher:
         if not batch:
             self._busy = False
             return
-        started_ns, rows = self._mono_ns(), rows_of(batch)
-        if self.inline:
-            settled = self._run([work for work, _ in batch])
-            spent_us = (self._mono_ns() - started_ns) / 1000
-            self._pace.seen(rows, spent_us)
-            self._watch_loop(spent_us)
-            self._next()
-            self._settle(batch, settled)
-        else:
-            self._free_ns = started_ns + int(self._pace.wait_us(rows, rows) * 1000)
-            self._start_in_thread(batch, started_ns)
+        started_ns = self._mono_ns()
+        settled = self._run([work for work, _ in batch])
+        spent_us = (self._mono_ns() - started_ns) / 1000
+        self._pace.seen(rows_of(batch), spent_us)
+        self._watch_loop(spent_us)
+        self._next()
+        self._settle(batch, settled)
 
-    def _start_in_thread(self, batch: list[tuple[Work, Told]], started_ns: int) -> None:
+    def _start_in_thread(self) -> None:
         """Run in a thread, and end the run when nobody can use its answer any more."""
         assert self._loop is not None, "known since the first request"
-        works = [work for work, _ in batch]
+        batch = self._take()
+        if not batch:
+            self._busy = False
+            self._slots.give_back()
+            return
+        works, rows, started_ns = [work for work, _ in batch], rows_of(batch), self._mono_ns()
+        self._free_ns = started_ns + int(self._pace.wait_us(rows, rows) * 1000)
         stop = Stop()
         seconds = (max(work.deadline_ns for work in works) - started_ns) / 1e9
         timer = self._loop.call_later(max(0.0, seconds), stop.set)
@@ -182,6 +191,7 @@ class Batcher:
 
     def _finished(self, batch: list[tuple[Work, Told]], started_ns: int, done: "asyncio.Future[_Settled]") -> None:
         self._pace.seen(rows_of(batch), (self._mono_ns() - started_ns) / 1000)
+        self._slots.give_back()
         self._next()
         if done.cancelled():
             self._settle(batch, [Unavailable(f"{self._label}: the worker ended before it ran")] * len(batch))
@@ -195,7 +205,7 @@ class Batcher:
         """Have the next batch run in the loop's next step, so that what is answered goes out and what came comes in."""
         assert self._loop is not None, "known since the first request"
         if self._waiting:
-            self._loop.call_soon(self._start)
+            self._loop.call_soon(self._go_on)
         else:
             self._busy = False
 

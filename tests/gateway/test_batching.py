@@ -10,6 +10,7 @@ from gateway.clock import Clock
 from gateway.models.batching import INLINE_OVERRUN_MAX, INLINE_OVERRUNS_MAX, Batcher
 from gateway.models.inputs import fit
 from gateway.models.sessions import load_session
+from gateway.models.slots import Slots, Threads
 from gateway.protocol.v2 import decode_infer
 from registry_client.folder import FolderRegistry
 
@@ -49,10 +50,11 @@ def loaded(tmp_path, graphs):
 @pytest.fixture
 def batcher(time):
     pool = ThreadPoolExecutor(1)
+    threads = Threads(pool, Slots(1))
     clock = Clock(now_us=lambda: 0, mono_ns=time, new_id=lambda: "id")
 
     def make(session, **bounds):
-        return Batcher(session, pool, clock, **{"rows_max": 64, "queue_max": 100, "inline_us_max": 1e6} | bounds)
+        return Batcher(session, threads, clock, **{"rows_max": 64, "queue_max": 100, "inline_us_max": 1e6} | bounds)
 
     yield make
     pool.shutdown()
@@ -228,6 +230,21 @@ def test_a_run_in_a_thread_keeps_nobody_beyond_its_own_deadline(graphs, loaded, 
         return spent
 
     assert asyncio.run(run()) < 0.35
+
+
+def test_a_batch_is_made_up_when_its_turn_comes_not_when_another_version_s_run_begins(graphs, loaded, batcher):
+    async def run():
+        session = await loaded(graphs.identity())
+        one, other = (batcher(session, inline_us_max=-1.0) for _ in range(2))
+        first = ask(one, fitted(session, [0, 0]))
+        early = ask(other, fitted(session, [1, 0]))
+        late = ask(other, fitted(session, [2, 0]))
+        return await asyncio.gather(*first, *early, *late)
+
+    first, early, late = asyncio.run(run())
+
+    assert (first.run.rows, early.run.rows, late.run.rows) == (1, 2, 2)
+    assert (answer(early), answer(late)) == ([1.0, 0.0], [2.0, 0.0])
 
 
 def test_requests_of_different_shapes_do_not_share_a_run(graphs, loaded, batcher):

@@ -15,6 +15,7 @@ from gateway.models.batching import Batcher
 from gateway.models.loading import Loaded
 from gateway.models.serving import Runner
 from gateway.models.sessions import load_session
+from gateway.models.slots import Slots, Threads
 from gateway.plan_store.sqlite import SqlitePlanStore
 from gateway.traffic import shifts
 from gateway.traffic.last_good import LastGood
@@ -52,7 +53,7 @@ class Host:
             self.audited.append(change)
 
         def runner(session):
-            queue = Batcher(session, self.pool, CLOCK, rows_max=8, queue_max=8, inline_us_max=1e6)
+            queue = Batcher(session, Threads(self.pool, Slots(1)), CLOCK, rows_max=8, queue_max=8, inline_us_max=1e6)
             return Runner(session.fetched.version, session, queue, queue)
 
         registry = FolderRegistry(self.path / "models", self.path / "cache")
