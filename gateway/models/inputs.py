@@ -16,7 +16,7 @@ import numpy as np
 
 from contracts.errors import InvalidInput
 from contracts.signature import Signature
-from gateway.models.intake import FREE, Column, Intake, intake_of
+from gateway.models.intake import FREE, Block, Column, Intake, intake_of
 from gateway.protocol.request import InferRequest
 from gateway.protocol.wording import did_you_mean, listed, shown
 
@@ -35,9 +35,9 @@ class Union(NamedTuple):
 
 
 class Fitted(NamedTuple):
-    """A request as one version takes it: `columns` are flat lists in the intake's order. `tails` are the shapes, without
-    the batch, of the inputs of free size: only requests of equal tails can share a batch. `nulls` are the positions of
-    nulls by column index. `extra` are inputs that this version does not take.
+    """A request as one version takes it: `columns` are flat lists in the intake's order, or arrays where `arrays`. `tails`
+    are the shapes, without the batch, of the inputs of free size: only requests of equal tails can share a batch. `nulls`
+    are the positions of nulls by column index. `extra` are inputs that this version does not take.
     """
 
     rows: int
@@ -45,6 +45,7 @@ class Fitted(NamedTuple):
     tails: Tails
     nulls: Nulls
     extra: list[str]
+    arrays: bool = False
 
 
 class Missing(NamedTuple):
@@ -122,11 +123,12 @@ def gather(batch: Sequence[Fitted], signature: Signature) -> Feeds:
         "only requests of equal shape share a batch"
     )
     rows = sum([fitted.rows for fitted in batch])
+    has_arrays = True in [fitted.arrays for fitted in batch]
     free = iter(tails)
     feeds = Feeds([])
     for block in intake.blocks:
         tail = next(free) if block.tail is None else block.tail
-        values = _values(batch, block.start, block.stop)
+        values = _joined(batch, block) if has_arrays else _values(batch, block.start, block.stop)
         array = np.array(values, dtype=block.dtype).reshape(len(block.names), rows, *tail)
         feeds.blocks.append(array)
         feeds.update(zip(block.names, array, strict=False))  # strict would ask the array for one view too many: 1 us
@@ -141,6 +143,14 @@ def _values(batch: Sequence[Fitted], start: int, stop: int) -> list[Any]:
     return list(chain.from_iterable(chain.from_iterable(by_column)))
 
 
+def _joined(batch: Sequence[Fitted], block: Block) -> list[Array]:
+    """The same where some requests hold arrays: one array a column."""
+    return [
+        np.concatenate([np.asarray(fitted.columns[index], block.dtype) for fitted in batch])
+        for index in range(block.start, block.stop)
+    ]
+
+
 def _fitted(request: InferRequest, intake: Intake, columns: list[list[Any]], tails: Tails) -> Fitted | Missing:
     """What fits but for nulls, which only some inputs take."""
     nulls: Nulls = ()
@@ -150,7 +160,7 @@ def _fitted(request: InferRequest, intake: Intake, columns: list[list[Any]], tai
             return Missing((), refused)
         nulls = _take_out_nulls(intake.columns, columns)
     extra = [] if len(request.inputs) == len(columns) else _extra(request, intake)
-    return Fitted(request.rows, columns, tails, nulls, extra)
+    return Fitted(request.rows, columns, tails, nulls, extra, request.arrays)
 
 
 def _fit_unusual(request: InferRequest, intake: Intake) -> Fitted | Missing:

@@ -18,14 +18,16 @@ ID_BYTES_MAX: Final = 256
 
 class InferRequest(Struct, frozen=True, kw_only=True):
     """`inputs` in the order sent, each with `rows` as its first dimension; `nulls` is False only where no element of any
-    of them is None. `outputs` are the names asked for, None meaning all. `event_us` is in microseconds since the epoch,
-    UTC, `timeout_us` in microseconds from arrival; None where the caller said nothing.
+    of them is None; `arrays` says that their data are arrays and not lists. `outputs` are the names asked for, None meaning
+    all. `event_us` is in microseconds since the epoch, UTC, `timeout_us` in microseconds from arrival; None where the
+    caller said nothing.
     """
 
     id: str | None = None
     rows: int
     inputs: Mapping[str, Tensor]
     nulls: bool
+    arrays: bool = False
     outputs: tuple[str, ...] | None = None
     routing_key: str | None = None
     variant: str | None = None

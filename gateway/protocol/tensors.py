@@ -34,12 +34,14 @@ Parameters = Annotated[dict[str, str | int | float | bool], Meta(max_length=PARA
 
 
 class Tensor(Struct, tag_field="datatype", gc=False, kw_only=True):
-    """One tensor. `data` is flat and row-major with one value for each element of `shape`, null being None."""
+    """One tensor. `data` is flat and row-major with one value for each element of `shape`, null being None; where a large
+    request holds nothing but numbers it is an array [n] of the datatype's own type.
+    """
 
     datatype: ClassVar[str]
     name: str
     shape: Shape
-    data: list[Any]
+    data: Any
     parameters: Parameters | UnsetType | None = UNSET
 
 
@@ -80,7 +82,7 @@ def _wrong_float(datatype: str, value: Any) -> str | None:
 
 def _refuse_above_uint64(tensor: Tensor) -> None:
     """The one bound that the decoder cannot hold itself: its own reach no further than 2^63 - 1."""
-    if any(value is not None and value >= 2**64 for value in tensor.data):
+    if isinstance(tensor.data, list) and any(value is not None and value >= 2**64 for value in tensor.data):
         raise ValueError("out of range for UINT64")
 
 
