@@ -31,6 +31,13 @@ then on. One long run alone proves nothing: the kernel may have given the core t
 """
 
 
+STEPS_BETWEEN_RUNS = 3
+"""Steps of the event loop between two runs in a thread: in the first the answers' records are stored and their callers told,
+in the second what those ask next comes in, in the third it is queued. Otherwise callers that ask again at once would split
+into two halves that always run in turn, each at half the batch.
+"""
+
+
 class Work(Protocol):
     """One request, as a queue sees it. Times are on the monotonic clock."""
 
@@ -191,8 +198,6 @@ class Batcher:
 
     def _finished(self, batch: list[tuple[Work, Told]], started_ns: int, done: "asyncio.Future[_Settled]") -> None:
         self._pace.seen(rows_of(batch), (self._mono_ns() - started_ns) / 1000)
-        self._slots.give_back()
-        self._next()
         if done.cancelled():
             self._settle(batch, [Unavailable(f"{self._label}: the worker ended before it ran")] * len(batch))
         elif (failure := done.exception()) is not None:
@@ -200,6 +205,16 @@ class Batcher:
             self._settle(batch, [failure] * len(batch))
         else:
             self._settle(batch, done.result())
+        self._pass_on(STEPS_BETWEEN_RUNS)
+
+    def _pass_on(self, steps: int) -> None:
+        """Give the thread to whoever is next, once the answers are out and their callers could ask again."""
+        assert self._loop is not None, "known since the first request"
+        if steps:
+            self._loop.call_soon(self._pass_on, steps - 1)
+        else:
+            self._slots.give_back()
+            self._next()
 
     def _next(self) -> None:
         """Have the next batch run in the loop's next step, so that what is answered goes out and what came comes in."""
