@@ -205,6 +205,11 @@ def _varint(value: int) -> bytes:
     return head + bytes([value])
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the tests of whole fleets: they take minutes, and the last ones would keep one core waiting."""
+    items.sort(key=lambda item: not item.path.name.startswith(("test_fleet_", "test_demo_command", "test_group")))
+
+
 @pytest.fixture(scope="session")
 def graphs() -> Graphs:
     """The builder of graphs."""
