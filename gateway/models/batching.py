@@ -197,7 +197,8 @@ class Batcher:
             )
 
     def _finished(self, batch: list[tuple[Work, Told]], started_ns: int, done: "asyncio.Future[_Settled]") -> None:
-        self._pace.seen(rows_of(batch), (self._mono_ns() - started_ns) / 1000)
+        self._free_ns = self._mono_ns()
+        self._pace.seen(rows_of(batch), (self._free_ns - started_ns) / 1000)
         if done.cancelled():
             self._settle(batch, [Unavailable(f"{self._label}: the worker ended before it ran")] * len(batch))
         elif (failure := done.exception()) is not None:
