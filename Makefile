@@ -37,7 +37,7 @@ demo: $(VENV)/demo.stamp  ## the main job on real flights: split, log, measure, 
 	$(BIN)/pointsman demo --predictions $(PREDICTIONS)
 
 test: $(VENV)/test.stamp  ## all tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/test.stamp  ## linter, formatter, type checker, import directions
 	$(BIN)/ruff check .

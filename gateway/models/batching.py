@@ -38,6 +38,10 @@ into two halves that always run in turn, each at half the batch.
 """
 
 
+STOP_GRACE_SECONDS = 0.01
+"""A run is stopped so long after its last caller's time is up: by then each has been told of its own deadline."""
+
+
 class Work(Protocol):
     """One request, as a queue sees it. Times are on the monotonic clock."""
 
@@ -178,7 +182,7 @@ class Batcher:
         self._free_ns = started_ns + int(self._pace.wait_us(rows, rows) * 1000)
         stop = Stop()
         seconds = (max(work.deadline_ns for work in works) - started_ns) / 1e9
-        timer = self._loop.call_later(max(0.0, seconds), stop.set)
+        timer = self._loop.call_later(max(0.0, seconds) + STOP_GRACE_SECONDS, stop.set)
         running = self._loop.run_in_executor(self._executor, self._run, works, stop)
         running.add_done_callback(lambda _: timer.cancel())
         running.add_done_callback(lambda done: self._finished(batch, started_ns, done))
