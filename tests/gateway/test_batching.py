@@ -7,7 +7,7 @@ import pytest
 
 from contracts.errors import CallerGone, DeadlineExceeded, ModelFailed, Overloaded
 from gateway.clock import Clock
-from gateway.models.batching import INLINE_OVERRUN_MAX, INLINE_OVERRUNS_MAX, Batcher
+from gateway.models.batching import INLINE_OVERRUN_MAX, INLINE_OVERRUNS_MAX, STOP_GRACE_SECONDS, Batcher
 from gateway.models.inputs import fit
 from gateway.models.sessions import load_session
 from gateway.models.slots import Slots, Threads
@@ -227,6 +227,7 @@ def test_a_run_in_a_thread_keeps_nobody_beyond_its_own_deadline(graphs, loaded, 
         spent = asyncio.get_running_loop().time() - began
         with pytest.raises(DeadlineExceeded):
             await patient.result
+        await asyncio.sleep(5 * STOP_GRACE_SECONDS)  # the loop must live to stop the run
         return spent
 
     assert asyncio.run(run()) < 0.35
