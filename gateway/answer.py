@@ -91,13 +91,16 @@ class Gateway:
     def _record(self, attempts: Sequence[Attempt], then: Callable[[Sequence[Attempt]], None]) -> None:
         """Go on with `then` once the records are durable; who cannot be recorded is not answered."""
 
-        def recorded(refused: PointsmanError | None) -> None:
+        def recorded(those: Sequence[Attempt], refused: PointsmanError | None) -> None:
             try:
-                (then if refused is None else partial(refuse, error=refused))(attempts)
+                (then if refused is None else partial(refuse, error=refused))(those)
             except Exception as error:  # noqa: BLE001  one request's trouble is not its neighbours'
-                refuse(attempts, said(error))
+                refuse(those, said(error))
 
-        self._recorder.durably(attempts, recorded)
+        try:
+            self._recorder.durably(attempts, recorded)
+        except Exception as error:  # noqa: BLE001  a record that cannot be made is told to its callers
+            refuse(attempts, said(error))
 
     def _stand_in(self, attempts: Sequence[Attempt]) -> None:
         """Ask the champion instead, for as long as the caller gives."""

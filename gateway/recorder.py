@@ -4,6 +4,7 @@ Enters: attempts. Leaves: records in the log and counts in the metrics. Never an
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from operator import is_not
 
 from contracts.errors import PointsmanError
@@ -12,8 +13,10 @@ from gateway.attempt import Attempt
 from gateway.clock import Clock
 from gateway.metrics import Meter
 from gateway.records import Origin, Prefixes, compact_record, failure_record, status_of
-from prediction_log.spool.segment import Kind
+from prediction_log.spool.segment import PAYLOAD_BYTES_MAX, Kind
 from prediction_log.spool.writer import LogWriter
+
+Recorded = Callable[[Sequence[Attempt], PointsmanError | None], None]
 
 
 class Recorder:
@@ -26,18 +29,27 @@ class Recorder:
         self._origin = origin
         self._prefixes = Prefixes(origin)
 
-    def durably(self, attempts: Sequence[Attempt], recorded: Callable[[PointsmanError | None], None]) -> None:
-        """Record attempts that go the same way, at least one; `recorded` hears None once all records are durable, or why
-        they cannot be.
+    def durably(self, attempts: Sequence[Attempt], recorded: Recorded) -> None:
+        """Record attempts that came together. `recorded` hears of each once: that its record is durable, or why it cannot
+        be. A record that is too large for the log is refused alone.
         """
         payloads = self._payloads(attempts)
         if self._log is None:
-            recorded(None)
+            recorded(attempts, None)
             return
+        if max(map(len, payloads)) <= PAYLOAD_BYTES_MAX:
+            self._append(self._log, attempts, payloads, recorded)
+            return
+        for attempt, payload in zip(attempts, payloads, strict=True):
+            self._append(self._log, [attempt], [payload], recorded)
+
+    def _append(
+        self, log: LogWriter, attempts: Sequence[Attempt], payloads: Sequence[bytes], recorded: Recorded
+    ) -> None:
         try:
-            self._log.append_all(Kind.PREDICTION, payloads, recorded)
+            log.append_all(Kind.PREDICTION, payloads, partial(recorded, attempts))
         except PointsmanError as refusal:
-            recorded(refusal)
+            recorded(attempts, refusal)
 
     def later(self, attempts: Sequence[Attempt]) -> None:
         """Write the records with the next commit; nobody waits for them."""
