@@ -11,10 +11,7 @@ from typing import NamedTuple
 from contracts.settings import Settings
 from gateway.clock import Clock
 from gateway.fleet.host_identity import host_id
-from gateway.fleet.in_redis import RedisFleet
-from gateway.fleet.redis_link import check_url
 from gateway.fleet.seam import Fleet, HostFleet
-from gateway.plan_store.redis import RedisPlanStore
 from gateway.plan_store.sqlite import SqlitePlanStore
 from gateway.plan_store.store import PlanStore
 
@@ -36,6 +33,10 @@ def shared_state(settings: Settings, clock: Clock) -> SharedState:
     files = HostFleet(settings.state_dir, clock.now_us)
     if not settings.redis:
         return SharedState(SqlitePlanStore(settings.state_dir / "plans.sqlite"), files)
+    from gateway.fleet.in_redis import RedisFleet  # noqa: PLC0415  a sixth of a worker's start, for fleets alone
+    from gateway.fleet.redis_link import check_url  # noqa: PLC0415  likewise
+    from gateway.plan_store.redis import RedisPlanStore  # noqa: PLC0415  likewise
+
     check_url(settings.redis)
     host = host_id(settings.state_dir, socket.gethostname(), lambda: secrets.token_hex(3))
     return SharedState(

@@ -227,6 +227,10 @@ def until():
     return wait_until
 
 
+REST_SECONDS = 0.005
+"""How long a client rests after an answer, so that the clients leave some of a small machine to whom they ask."""
+
+
 class Load:
     """Clients on raw keep-alive connections that remember every answer; a broken connection is opened again."""
 
@@ -284,9 +288,9 @@ HEAD = b"POST /v2/models/flight-delay/infer HTTP/1.1\r\nhost: test\r\ncontent-ty
 
 @pytest.fixture
 def load():
-    """The maker of load: `load(running, body)`; with `pause` each client rests so many seconds after each answer."""
+    """The maker of load: `load(running, body)`; each client rests `pause` seconds after each answer."""
 
-    def make(running, make_body=body, pause=0.0):
+    def make(running, make_body=body, pause=REST_SECONDS):
         host, port = running.data.removeprefix("http://").split(":")
         return Load(host, int(port), make_body, pause)
 

@@ -1,5 +1,7 @@
 """Rates of the input and of the service: Wilson's intervals, an excess over the reference, fixed gates for failures."""
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy.stats import binomtest, fisher_exact
@@ -10,7 +12,7 @@ from monitor.counts.layout import STATUSES, layout_of
 from monitor.measures.drift import Column, drift
 from monitor.measures.intervals import f1_of, proportion
 from monitor.measures.policy import MonitorPolicy
-from monitor.measures.quality import label_coverage, rates, service
+from monitor.measures.quality import fisher_greater, label_coverage, rates, service
 from monitor.references.reference_bins import bins_of
 
 
@@ -119,3 +121,13 @@ def test_an_excess_is_tested_exactly():
 
     assert found["missing_rate"] == pytest.approx(fisher_exact([[15, 85], [40, 960]], alternative="greater").pvalue)
     assert found["unseen_rate"] == 1.0
+
+
+def test_the_exact_test_is_that_of_scipy_for_few_and_for_very_many():
+    random = np.random.default_rng(3)
+    for n, reference_n in itertools.product([1, 6, 100, 10_000, 1_000_000], repeat=2):
+        for share in (0.0, 0.001, 0.1, 0.9, 1.0):
+            hits, usual = (int(random.binomial(size, share)) for size in (n, reference_n))
+            table = [[hits, n - hits], [usual, reference_n - usual]]
+            exact = fisher_exact(table, alternative="greater").pvalue
+            assert fisher_greater(hits, n, usual, reference_n) == pytest.approx(exact, rel=1e-6, abs=1e-300), table
