@@ -39,6 +39,7 @@ BATCH = 32
 class Asker:
     """Stands where a connection would, and passes the reply on."""
 
+    client = "127.0.0.1"
     gone = False
 
     def __init__(self, send: Callable[[Reply], None]) -> None:
@@ -75,7 +76,7 @@ def arrival(send: Callable[[Reply], None]) -> Arrival:
     data = ", ".join(f"{0.1 * i:.1f}" for i in range(FEATURES))
     body = f'{{"parameters": {{"routing_key": "N00042"}}, "inputs": [{{"name": "x", "shape": [1, {FEATURES}], "datatype": "FP32", "data": [{data}]}}]}}'
     headers = [(b"host", b"t"), (b"content-type", b"application/json")]
-    return Arrival(Target("m", None), headers, body.encode(), Asker(send))
+    return Arrival(Target("m", None), headers, body.encode(), Asker(send), time.monotonic_ns())
 
 
 async def whole(worker: Worker, at_once: int, requests: int) -> float:

@@ -11,6 +11,7 @@
     │   ├── LogUnavailable   the prediction log cannot be written, so nothing may be answered
     │   ├── RegistryUnavailable
     │   └── StoreUnavailable
+    ├── QuotaExceeded        this client asks more than its share
     ├── DeadlineExceeded     the caller's time ran out
     ├── CallerGone           nobody waits for the answer any more
     ├── ModelRejected        these files must not or cannot be served
@@ -91,6 +92,13 @@ class StoreUnavailable(Unavailable):
     """The plan store cannot be read or written just now."""
 
     code = "store_unavailable"
+
+
+class QuotaExceeded(PointsmanError):
+    """This client asks more than its share; the message says when it may ask again."""
+
+    code = "quota_exceeded"
+    retriable = True
 
 
 class DeadlineExceeded(PointsmanError):

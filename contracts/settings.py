@@ -68,7 +68,7 @@ class Settings(Contract, frozen=True, kw_only=True):
     drain_timeout_seconds: float = 20.0
     body_bytes_max: int = 16 * 2**20
     batch_rows_max: int = 256
-    queue_requests_max: int = 1024
+    quota_requests_per_second: float = 0.0
     inline_run_us_max: float = 2_000.0
     session_threads: int = 1
     log_enabled: bool = True
@@ -89,7 +89,7 @@ class Settings(Contract, frozen=True, kw_only=True):
             value = getattr(self, name)
             if isinstance(value, int | float) and not isinstance(value, bool) and value < 0:
                 raise InvalidSettings(f"{name} = {value}: cannot be negative")
-        for name in ("workers", "batch_rows_max", "queue_requests_max", "session_threads", "monitor_tick_records_max"):
+        for name in ("workers", "batch_rows_max", "session_threads", "monitor_tick_records_max"):
             if getattr(self, name) < 1:
                 raise InvalidSettings(f"{name} = {getattr(self, name)}: must be at least 1")
         if self.plan_poll_ms > 50:

@@ -9,6 +9,8 @@ from contracts.errors import DeadlineExceeded, Overloaded
 
 CHALLENGER_TIME_SHARE = 0.5
 """The part of the remaining time that a challenger may use; the rest is kept for the champion to stand in."""
+STANDING_TIME_SHARE = 0.25
+"""The part of the remaining time that may be spent waiting where a queue stands (`gateway.models.standing`)."""
 
 
 def deadline_ns(arrived_ns: int, timeout_us: int | None, timeout_ms_max: float) -> int:
@@ -25,19 +27,23 @@ def challenger_deadline_ns(now_ns: int, deadline: int) -> int:
 def check_queue(waiting: int, queue_max: int, label: str) -> None:
     """`Overloaded` where one more request would pass the bound."""
     if waiting >= queue_max:
-        raise Overloaded(
-            f"{label}: {waiting} requests wait already (queue_requests_max = {queue_max}); try again later"
-        )
+        raise Overloaded(f"{label}: {waiting} requests wait already ({queue_max} at most); try again later")
 
 
-def check_wait(wait_ns: int, remaining_ns: int, label: str) -> None:
+def check_wait(wait_ns: int, remaining_ns: int, label: str, *, stands: bool) -> None:
     """`Overloaded` where the caller's time would run out before its turn comes: told now it can still go elsewhere, and what
-    nobody could use is not run.
+    nobody could use is not run. Where the queue stands a part of that time is the bound, so that those who are let in are
+    answered well inside theirs.
     """
     if wait_ns > remaining_ns > 0:
         raise Overloaded(
             f"{label}: whoever comes now waits about {wait_ns / 1e6:.0f} ms, and this caller gives"
             f" {remaining_ns / 1e6:.0f} ms; try again later, or allow more time"
+        )
+    if stands and wait_ns > STANDING_TIME_SHARE * remaining_ns > 0:
+        raise Overloaded(
+            f"{label}: more is asked than it can answer; whoever comes now waits about {wait_ns / 1e6:.0f} ms of the"
+            f" {remaining_ns / 1e6:.0f} ms given; ask less at once, or add workers"
         )
 
 

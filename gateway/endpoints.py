@@ -17,6 +17,7 @@ from starlette.routing import Route
 
 from contracts.errors import InvalidInput, LogUnavailable, PointsmanError
 from contracts.wire import encode
+from gateway.clock import Clock
 from gateway.edge.fast_lane import Arrival, target_of
 from gateway.edge.reply import Reply
 from gateway.exposition import CONTENT_TYPE
@@ -37,8 +38,9 @@ class SlowAsker:
 
     gone = False
 
-    def __init__(self, reply: "asyncio.Future[Reply]") -> None:
+    def __init__(self, reply: "asyncio.Future[Reply]", client: str) -> None:
         self.reply = reply
+        self.client = client
 
     def send(self, reply: Reply) -> None:
         """This is the reply; nobody may be there to take it."""
@@ -56,7 +58,7 @@ class DataPlane:
         log: LogWriter | None,
         meter: Meter,
         metrics_page: Callable[[], Awaitable[bytes]],
-        now_us: Callable[[], int],
+        clock: Clock,
         *,
         body_bytes_max: int,
     ) -> None:
@@ -65,7 +67,7 @@ class DataPlane:
         self._log = log
         self._meter = meter
         self._metrics_page = metrics_page
-        self._now_us = now_us
+        self._clock = clock
         self._body_bytes_max = body_bytes_max
         self.draining = False
 
@@ -133,13 +135,14 @@ class DataPlane:
         body = await self._body(request)
         target = target_of(request.scope["raw_path"])
         assert target is not None, "the route only matches inference paths"
-        asker = SlowAsker(asyncio.get_running_loop().create_future())
-        self._inference.answer([Arrival(target, request.headers.raw, body, asker)])
+        client = request.client.host if request.client else ""
+        asker = SlowAsker(asyncio.get_running_loop().create_future(), client)
+        self._inference.answer([Arrival(target, request.headers.raw, body, asker, self._clock.mono_ns())])
         return _response(await asker.reply)
 
     async def labels(self, request: Request) -> Response:
         """202 once every accepted label is durable."""
-        taken = take_labels(await self._body(request), self._now_us())
+        taken = take_labels(await self._body(request), self._clock.now_us())
         if self._log is None and taken.labels:
             raise LogUnavailable("logging is switched off (log_enabled), so labels cannot be kept")
         if self._log is not None:

@@ -17,6 +17,7 @@ from gateway.edge.reply import Reply
 from gateway.metrics import Meter
 from gateway.models.inputs import check_rows
 from gateway.protocol.v2 import decode_infer, encode_infer
+from gateway.quota import Quota
 from gateway.status import error_reply, status_of
 
 REQUEST_ID_CHARS_MAX = 256
@@ -25,8 +26,11 @@ REQUEST_ID_CHARS_MAX = 256
 class Inference:
     """Answers inference requests as they come off the wire."""
 
-    def __init__(self, gateway: Gateway, meter: Meter, clock: Clock, *, timeout_ms: float, rows_max: int) -> None:
+    def __init__(
+        self, gateway: Gateway, meter: Meter, clock: Clock, quota: Quota | None, *, timeout_ms: float, rows_max: int
+    ) -> None:
         self._gateway = gateway
+        self._quota = quota
         self._meter = meter
         self._clock = clock
         self._timeout_ms = timeout_ms
@@ -62,8 +66,10 @@ class Inference:
         return self.refuse(status_of(error), str(error), error.code)
 
     def _call(self, arrival: Arrival) -> Call:
-        clock = self._clock
-        arrived_ns, received_us = clock.mono_ns(), clock.now_us()
+        clock, arrived_ns = self._clock, arrival.arrived_ns
+        if self._quota is not None:
+            self._quota.take(arrival.asker.client, arrived_ns)
+        received_us = clock.now_us()
         routing_key, request_id = headers_of(arrival.headers)
         request = decode_infer(arrival.body)
         check_rows(request, self._rows_max)

@@ -19,6 +19,7 @@ from contracts.errors import (
     ModelRejected,
     NotFound,
     PointsmanError,
+    QuotaExceeded,
     Unavailable,
 )
 from gateway.edge.reply import Reply
@@ -30,6 +31,7 @@ STATUS_OF: Final = MappingProxyType(
         Conflict: 409,
         CallerGone: 499,
         ModelRejected: 422,
+        QuotaExceeded: 429,
         ModelFailed: 500,
         CorruptLog: 500,
         InvalidSettings: 500,
@@ -40,6 +42,8 @@ STATUS_OF: Final = MappingProxyType(
 )
 
 RETRY_AFTER: Final = ((b"retry-after", b"1"),)
+RETRIED: Final = frozenset({429, 503})
+"""Where the same request may succeed a little later."""
 
 
 def status_of(error: PointsmanError) -> int:
@@ -51,5 +55,5 @@ def status_of(error: PointsmanError) -> int:
 
 
 def error_reply(status: int, message: str) -> Reply:
-    """A refusal in the shape that OIP clients read; 503 says when to come back."""
-    return Reply(status, msgspec.json.encode({"error": message}), RETRY_AFTER if status == 503 else ())
+    """A refusal in the shape that OIP clients read; 429 and 503 say when to come back."""
+    return Reply(status, msgspec.json.encode({"error": message}), RETRY_AFTER if status in RETRIED else ())

@@ -35,6 +35,7 @@ from gateway.models.loading import Loaded
 from gateway.models.serving import Runner
 from gateway.models.sessions import Session, load_session
 from gateway.models.slots import Slots, Threads
+from gateway.quota import Quota
 from gateway.recorder import Recorder
 from gateway.records import Origin
 from gateway.reporting import Report
@@ -52,6 +53,8 @@ HEARTBEAT_SECONDS = 1.0
 SHADOW_DRAIN_SECONDS = 2.0
 SHADOWS_MAX = 1024
 """Shadows under way at once; one more is skipped, and the record says so."""
+QUEUE_MAX = 1024
+"""Requests that may wait for one version; one more is refused."""
 SWEEP_SECONDS = 1.0
 LOADING_PATIENCE_SECONDS = 10.0
 """A worker whose models take longer to load answers meanwhile that it is not ready."""
@@ -103,8 +106,9 @@ def make_worker(settings: Settings, slot: str, log: LogWriter | None, clock: Clo
     models = _make_models(settings, shared, log, clock, pools, report)
     shadows = Shadows(recorder, clock, in_flight_max=SHADOWS_MAX, timeout_ms=settings.request_timeout_ms)
     gateway = Gateway(models.serving, recorder, shadows, clock)
+    quota = Quota(settings.quota_requests_per_second) if settings.quota_requests_per_second else None
     inference = Inference(
-        gateway, meter, clock, timeout_ms=settings.request_timeout_ms, rows_max=settings.batch_rows_max
+        gateway, meter, clock, quota, timeout_ms=settings.request_timeout_ms, rows_max=settings.batch_rows_max
     )
     data_plane = DataPlane(
         inference,
@@ -112,7 +116,7 @@ def make_worker(settings: Settings, slot: str, log: LogWriter | None, clock: Clo
         log,
         meter,
         lambda: report.page(models),
-        clock.now_us,
+        clock,
         body_bytes_max=settings.body_bytes_max,
     )
     return Worker(models, gateway, inference, shadows, data_plane, shared, meter, report, pools)
@@ -151,7 +155,7 @@ def _runner(session: Session, settings: Settings, clock: Clock, pools: Pools) ->
             threads,
             clock,
             rows_max=settings.batch_rows_max,
-            queue_max=settings.queue_requests_max,
+            queue_max=QUEUE_MAX,
             inline_us_max=inline_us_max,
         )
 
@@ -176,7 +180,7 @@ async def serve_worker(
     log = await _open_log(settings, slot)
     worker = make_worker(settings, slot, log, clock)
     edge = Edge(fitted_to_process(Limits()), worker.meter.close, asyncio.get_running_loop().time())
-    lane = Lane(worker.inference.answer, worker.inference.refuse, settings.body_bytes_max, edge)
+    lane = Lane(worker.inference.answer, worker.inference.refuse, settings.body_bytes_max, edge, clock.mono_ns)
     server = Server(_uvicorn_config(settings, worker, lane))
     async with AsyncExitStack() as stack:
         stack.push_async_callback(worker.shared.aclose)

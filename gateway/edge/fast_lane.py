@@ -24,6 +24,10 @@ HEADS_MAX: Final = 1024
 HEAD_BYTES_MAX: Final = 2048
 """The longest head that is worth remembering."""
 HEAD_END: Final = b"\r\n\r\n"
+ARRIVALS_A_STEP: Final = 256
+"""Requests that are answered together; those behind them wait for the next step of the event loop, so that under any load
+replies go out and other work has its turn after so many.
+"""
 
 
 class Target(NamedTuple):
@@ -48,6 +52,10 @@ class Asker(Protocol):
     """Who sent a request and waits for the reply."""
 
     @property
+    def client(self) -> str:
+        """Whom it speaks for: its address."""
+
+    @property
     def gone(self) -> bool:
         """Whether nobody would read the reply any more."""
 
@@ -56,12 +64,13 @@ class Asker(Protocol):
 
 
 class Arrival(NamedTuple):
-    """An inference request as it came off the wire."""
+    """An inference request as it came off the wire, at `arrived_ns` on the monotonic clock."""
 
     target: Target
     headers: list[tuple[bytes, bytes]]
     body: bytes
     asker: Asker
+    arrived_ns: int
 
 
 Infer = Callable[[list[Arrival]], None]
@@ -86,13 +95,17 @@ def target_of(path: bytes) -> Target | None:
 
 class Lane:
     """What all fast connections of a worker share. At most `TARGETS_MAX` parsed paths and `HEADS_MAX` parsed heads are kept,
-    then it starts anew. What arrived and is not handed over yet is at most one request a connection.
+    then it starts anew. What arrived and is not handed over yet is at most one request a connection. `mono_ns` is the
+    monotonic clock.
     """
 
-    def __init__(self, infer: Infer, refuse: Refuse, body_bytes_max: int, edge: Edge) -> None:
+    def __init__(
+        self, infer: Infer, refuse: Refuse, body_bytes_max: int, edge: Edge, mono_ns: Callable[[], int]
+    ) -> None:
         self.refuse = refuse
         self.body_bytes_max = body_bytes_max
         self.edge = edge
+        self.mono_ns = mono_ns
         self._infer = infer
         self._arrived: list[Arrival] = []
         self._targets: dict[bytes, Target | None] = {}
@@ -108,10 +121,14 @@ class Lane:
         """Hand a request over with all others of this step of the event loop."""
         self._arrived.append(arrival)
         if len(self._arrived) == 1:
-            loop.call_soon(self._hand_over)
+            loop.call_soon(self._hand_over, loop)
 
-    def _hand_over(self) -> None:
-        arrived, self._arrived = self._arrived, []
+    def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
+        arrived = self._arrived
+        self._arrived = arrived[ARRIVALS_A_STEP:]
+        if self._arrived:
+            loop.call_soon(self._hand_over, loop)
+            arrived = arrived[:ARRIVALS_A_STEP]
         self._infer(arrived)
 
     def target(self, url: bytes) -> Target | None:
@@ -138,6 +155,11 @@ class InferCycle(Turn):
         self.keep_alive = keep_alive
         self.target = target
         self.headers = headers
+
+    @property
+    def client(self) -> str:
+        """The address of the connection."""
+        return self.connection.address
 
     def take(self, chunk: bytes) -> None:
         """Keep a piece of the body: the usual one is the only one; many small ones cost no more than their bytes."""
@@ -172,7 +194,8 @@ class InferCycle(Turn):
 
     def _hand_over(self) -> None:
         connection = self.connection
-        connection.lane.take(Arrival(self.target, self.headers, bytes(self.body), self), connection.loop)
+        lane = connection.lane
+        lane.take(Arrival(self.target, self.headers, bytes(self.body), self, lane.mono_ns()), connection.loop)
 
 
 class FastLane(Connection):

@@ -5,8 +5,8 @@ run. A batch is whatever arrived while the last run was busy. A version whose ro
 once, as many rows as fit into `inline_us_max`; any other runs in a thread. Never waits for company, never mixes shapes,
 and never lets one bad request fail its neighbours: a batch that fails is run again one by one.
 
-Bounds: `rows_max` rows a run, `queue_max` requests waiting, and no request that would wait beyond its deadline: one more is
-`Overloaded`.
+Bounds: `rows_max` rows a run, `queue_max` requests waiting, and no request that would wait beyond its deadline, or, where
+more is asked than can be answered, beyond a part of it: one more is `Overloaded`.
 """
 
 import asyncio
@@ -23,6 +23,7 @@ from gateway.models.pace import Pace
 from gateway.models.run import Ran, parts_of
 from gateway.models.sessions import Session, Stop
 from gateway.models.slots import Threads
+from gateway.models.standing import Standing
 
 INLINE_OVERRUN_MAX = 25
 INLINE_OVERRUNS_MAX = 3
@@ -89,6 +90,7 @@ class Batcher:
         self._label = f"version {session.fetched.version} of {session.fetched.model!r}"
         self._waiting: deque[tuple[Work, Told]] = deque()
         self._pace = Pace(session.run_us, session.row_us)
+        self._standing = Standing()
         self._rows_waiting = 0
         self._free_ns = 0
         self._busy = False
@@ -110,12 +112,15 @@ class Batcher:
             # asked once: before Python 3.12 each asking costs a system call
             self._loop = asyncio.get_running_loop()
         now_ns, waiting, refused = self._mono_ns(), self._waiting, []
-        turn_ns = self._turn_ns(now_ns)
+        wait_ns = self._wait_ns(now_ns)
+        stands = self._standing.seen(now_ns, wait_ns, self._large_run_ns())
         for work in works:
             assert work.fitted is not None, "only what fits is queued"
+            if not self.inline:
+                wait_ns = self._wait_ns(now_ns)
             try:
                 check_queue(len(waiting), self._queue_max, self._label)
-                check_wait(turn_ns - now_ns, work.deadline_ns - now_ns, self._label)
+                check_wait(wait_ns, work.deadline_ns - now_ns, self._label, stands=stands)
             except PointsmanError as full:
                 work.end(full)
                 refused.append(work)
@@ -138,12 +143,13 @@ class Batcher:
         else:
             self._slots.ask(self._start_in_thread)
 
-    def _turn_ns(self, now_ns: int) -> int:
-        """When the turn of whoever comes now will be. Where nothing runs that is now: only runs mend an estimate."""
-        if not self._busy:
-            return now_ns
-        ahead_us = self._pace.wait_us(self._rows_waiting, self._rows_max)
-        return max(self._free_ns, now_ns) + int(ahead_us * 1000)
+    def _wait_ns(self, now_ns: int) -> int:
+        """How long whoever comes now would wait. Where nothing is ahead that is no time: only runs mend an estimate."""
+        running_ns = max(self._free_ns - now_ns, 0) if self._busy else 0
+        return running_ns + int(self._pace.wait_us(self._rows_waiting, self._rows_max) * 1000)
+
+    def _large_run_ns(self) -> int:
+        return int(self._pace.large_run_us(self._rows_max) * 1000)
 
     def _watch_deadline(self, work: Work, told: Told, now_ns: int) -> None:
         """End the work when its time is up, wherever it is then: a run cannot always be stopped in time."""

@@ -11,6 +11,7 @@ from gateway.models.batching import INLINE_OVERRUN_MAX, INLINE_OVERRUNS_MAX, STO
 from gateway.models.inputs import fit
 from gateway.models.sessions import load_session
 from gateway.models.slots import Slots, Threads
+from gateway.models.standing import INTERVAL_NS
 from gateway.protocol.v2 import decode_infer
 from registry_client.folder import FolderRegistry
 
@@ -157,7 +158,7 @@ def test_a_full_queue_refuses_at_once_and_serves_on(graphs, loaded, batcher):
         session = await loaded(graphs.identity())
         queue = batcher(session, queue_max=3)
         *waiting, refused = ask(queue, *[fitted(session, [i, 0]) for i in range(4)])
-        with pytest.raises(Overloaded, match=r"3 requests wait already \(queue_requests_max = 3\)"):
+        with pytest.raises(Overloaded, match=r"3 requests wait already \(3 at most\)"):
             await refused
         await asyncio.gather(*waiting)
         (later,) = ask(queue, fitted(session, [7, 0]))
@@ -199,20 +200,43 @@ def test_a_cancelled_caller_is_left_out_of_the_run(graphs, loaded, batcher):
 def test_whoever_would_wait_beyond_the_deadline_is_told_at_once(graphs, loaded, batcher, time):
     async def run():
         session = await loaded(graphs.identity())
-        session.run_us, session.row_us = 50_000.0, 1.0
+        session.run_us, session.row_us = 5_000_000.0, 1.0
         queue = batcher(session, rows_max=1, inline_us_max=-1.0)
         patient = [Asked(fitted(session, [i, 0]), FAR_NS) for i in range(3)]
-        hasty, able = (Asked(fitted(session, [9, 0]), ms * 1_000_000) for ms in (140, 170))
+        hasty, able = (Asked(fitted(session, [9, 0]), seconds * 10**9) for seconds in (14, 17))
         queue.run(patient, told)
         queue.run([hasty, able], told)
-        with pytest.raises(Overloaded, match=r"waits about 150 ms, and this caller gives 140 ms"):
+        with pytest.raises(Overloaded, match=r"waits about 15000 ms, and this caller gives 14000 ms"):
             await hasty.result
         for one in (*patient, able):
             await one.result
-        (idle,) = ask(queue, fitted(session, [7, 0]), deadline_ns=1_000_000)
+        (idle,) = ask(queue, fitted(session, [7, 0]), deadline_ns=4 * 10**9)
         return await idle
 
     assert answer(asyncio.run(run())) == [7.0, 0.0], "where nothing is ahead nothing is estimated"
+
+
+def test_where_a_queue_stands_nobody_waits_more_than_a_part_of_the_time_given(graphs, loaded, batcher, time):
+    async def run():
+        session = await loaded(graphs.identity())
+        session.run_us, session.row_us = 10_000.0, 10_000.0
+        queue = batcher(session, rows_max=1, inline_us_max=-1.0)
+
+        def come(ms):
+            one = Asked(fitted(session, [ms, 0]), time.ns + ms * 1_000_000)
+            queue.run([one], told)
+            return one.result
+
+        waiting = [come(1000) for _ in range(12)]
+        burst = come(300)
+        time.ns += INTERVAL_NS
+        patient, hasty = come(1000), come(300)
+        with pytest.raises(Overloaded, match=r"more is asked than it can answer; .* waits about 130 ms of the 300 ms"):
+            await hasty
+        return await asyncio.gather(*waiting, burst, patient, return_exceptions=True)
+
+    ends = asyncio.run(run())
+    assert [end for end in ends if isinstance(end, Exception)] == []
 
 
 def test_a_run_in_a_thread_keeps_nobody_beyond_its_own_deadline(graphs, loaded, batcher, time):

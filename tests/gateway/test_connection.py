@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import socket
+import time
 from collections import Counter
 from contextlib import asynccontextmanager
 
@@ -95,7 +96,7 @@ async def serving(limits=NEVER, infer=answer, app=None):
         return error_reply(status, message)
 
     edge = Edge(limits, lambda reason: closed.update([reason]), asyncio.get_running_loop().time())
-    lane = Lane(one_by_one(infer), refuse, BODY_MAX, edge)
+    lane = Lane(one_by_one(infer), refuse, BODY_MAX, edge, time.monotonic_ns)
     config = uvicorn.Config(
         app or count_body, http=lambda **arguments: FastLane(lane, **arguments), lifespan="off", ws="none", log_config=None,
         host="127.0.0.1", port=0, timeout_graceful_shutdown=2,

@@ -3,13 +3,14 @@
 import asyncio
 import json
 import re
+import time
 
 import pytest
 import uvicorn
 
 from gateway.edge.connection_edge import Edge
 from gateway.edge.connection_limits import Limits
-from gateway.edge.fast_lane import FastLane, Head, Lane, target_of
+from gateway.edge.fast_lane import ARRIVALS_A_STEP, FastLane, Head, Lane, target_of
 from gateway.edge.reply import Reply
 from gateway.status import error_reply
 from tests.gateway.lanes import one_by_one
@@ -44,7 +45,8 @@ def talk():
             return Reply(200, json.dumps(named).encode())
 
         edge = Edge(Limits(), lambda _: None)
-        lane = Lane(one_by_one(infer or echo), lambda status, message, _: error_reply(status, message), BODY_MAX, edge)
+        refuse = lambda status, message, _: error_reply(status, message)  # noqa: E731
+        lane = Lane(one_by_one(infer or echo), refuse, BODY_MAX, edge, time.monotonic_ns)
         lanes.append(lane)
         config = uvicorn.Config(
             slow_road,
@@ -259,8 +261,29 @@ def test_only_plain_heads_are_remembered(talk, odd):
     assert talk.heads_after(odd) == 0
 
 
+def test_a_crowd_is_answered_in_steps_in_the_order_of_coming():
+    async def run():
+        together = []
+        lane = Lane(together.append, None, 1, None, lambda: 0)
+        loop = asyncio.get_running_loop()
+        for number in range(2 * ARRIVALS_A_STEP + 1):
+            lane.take(number, loop)
+        await asyncio.sleep(0)
+        lane.take(-1, loop)
+        while len(together) < 3:
+            await asyncio.sleep(0)
+        lane.take(-2, loop)
+        await asyncio.sleep(0.01)
+        return together
+
+    steps = asyncio.run(run())
+
+    assert [len(step) for step in steps] == [ARRIVALS_A_STEP, ARRIVALS_A_STEP, 2, 1]
+    assert [number for step in steps for number in step] == [*range(2 * ARRIVALS_A_STEP + 1), -1, -2]
+
+
 def test_the_memory_of_heads_is_bounded():
-    lane = Lane(None, None, 1, None)
+    lane = Lane(None, None, 1, None, lambda: 0)
     for number in range(3000):
         lane.learn(b"%d" % number, Head(target_of(b"/v2/models/m/infer"), [], 0))
         assert len(lane.heads) <= 1024
@@ -286,7 +309,7 @@ def test_paths_name_a_model_and_perhaps_a_version(path, expected):
 
 
 def test_the_cache_of_paths_is_bounded():
-    lane = Lane(None, None, 1, None)
+    lane = Lane(None, None, 1, None, lambda: 0)
     for number in range(3000):
         lane.target(b"/v2/models/m%d/infer" % number)
 

@@ -34,6 +34,16 @@ def test_one_interrupted_run_moves_it_little():
     assert pace.wait_us(1, 8) == pytest.approx(100.0, rel=0.1)
 
 
+@pytest.mark.parametrize(
+    ("run_us", "row_us", "rows_max", "rows"),
+    [(110.0, 10.0, 1000, 90), (110.0, 10.0, 64, 64), (100.0, 100.0, 64, 1), (1000.0, 0.0, 64, 64)],
+    ids=["nine tenths grow with the rows", "at most rows_max", "batches save nothing", "rows cost nothing"],
+)
+def test_a_run_as_large_as_is_of_use(run_us, row_us, rows_max, rows):
+    pace = Pace(run_us, row_us)
+    assert pace.large_run_us(rows_max) == pytest.approx(pace.wait_us(rows, rows_max))
+
+
 @given(st.integers(1, 500), st.integers(1, 64), st.floats(1, 1e4), st.floats(0, 1e3))
 def test_more_rows_never_take_less(rows, rows_max, run_us, row_us):
     pace = Pace(run_us, min(row_us, run_us))

@@ -1,0 +1,67 @@
+"""More than can be answered: who is let in is answered in time, who is not is told at once and why; then all is well again."""
+
+import asyncio
+from collections import Counter
+
+import httpx
+
+CLIENTS = 40
+TIMEOUT_MS = 1000
+SECONDS = 4.0
+SLOW_TURNS = 20_000
+
+
+def test_too_many_clients_are_refused_at_once_and_the_others_answered_in_time(start, registry, graphs):
+    folder = registry / "slow" / "1"
+    folder.mkdir(parents=True)
+    (folder / "model.onnx").write_bytes(graphs.loop(SLOW_TURNS).SerializeToString())
+    running = start("serve", batch_rows_max=1)
+    url = f"{running.data}/v2/models/slow/infer"
+    request = {
+        "parameters": {"timeout": TIMEOUT_MS * 1000},
+        "inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1, 2]}],
+    }
+    asyncio.run(crowd(url, request, 2, 2.0))  # how long a run takes here is learnt from runs
+    replies = asyncio.run(crowd(url, request, CLIENTS, SECONDS))
+
+    statuses = Counter(reply.status_code for reply in replies)
+    print(f"\n{dict(statuses)} of {CLIENTS} clients in {SECONDS:g} s")
+    assert set(statuses) <= {200, 503, 504}
+    assert statuses[200] > 0
+    assert statuses[503] > 0
+    assert statuses[504] < statuses[200], "who is let in is answered in time"
+    refusals = [reply for reply in replies if reply.status_code == 503]
+    assert {reply.headers["retry-after"] for reply in refusals} == {"1"}
+    assert all("whoever comes now waits about" in reply.json()["error"] for reply in refusals)
+    assert httpx.post(url, json=request, timeout=30).status_code == 200
+
+
+async def crowd(url, request, clients, seconds):
+    """All replies to clients that ask again at once when they are answered, and rest a little when they are refused."""
+    replies = []
+    async with httpx.AsyncClient(timeout=30, limits=httpx.Limits(max_connections=None)) as client:
+        end = asyncio.get_running_loop().time() + seconds
+
+        async def one():
+            while asyncio.get_running_loop().time() < end:
+                reply = await client.post(url, json=request)
+                replies.append(reply)
+                await asyncio.sleep(0 if reply.status_code == 200 else 0.1)
+
+        await asyncio.gather(*(one() for _ in range(clients)))
+    return replies
+
+
+def test_a_client_beyond_its_quota_is_told_when_to_come_again(start, flight):
+    running = start("serve", quota_requests_per_second=3)
+    url = f"{running.data}/v2/models/flight-delay/infer"
+    with httpx.Client(timeout=30) as client:
+        replies = [client.post(url, json=flight()) for _ in range(20)]
+        refused = [reply for reply in replies if reply.status_code != 200]
+        counted = client.get(f"{running.data}/metrics").text
+
+    assert len(refused) < 20
+    assert {reply.status_code for reply in refused} == {429}
+    assert {reply.headers["retry-after"] for reply in refused} == {"1"}
+    assert "may send 3 requests a second (quota_requests_per_second)" in refused[0].json()["error"]
+    assert 'code="429"' in counted
