@@ -40,7 +40,8 @@ async def open_producer(address: str, options: KafkaOptions, **terms: Any) -> AI
     try:
         async with asyncio.timeout(OPEN_SECONDS_MAX):
             await producer.start()
-    except (KafkaError, OSError, TimeoutError) as error:
+    except (KafkaError, OSError, TimeoutError, AssertionError) as error:
+        # AssertionError: a broker that has just come back names no brokers, and aiokafka takes that for a bug of its own
         await let_go(producer, 0.0)
         raise Unavailable(f"Kafka at {address}: {error!r}; it is asked again") from error
     except BaseException:
