@@ -101,7 +101,8 @@ async def rounds(worker: Worker, at_once: int, turns: int) -> None:
             if not left[0]:
                 answered.set_result(None)
 
-        worker.inference.answer([one._replace(asker=Asker(send))] * at_once)
+        come = one._replace(asker=Asker(send), arrived_ns=time.monotonic_ns())
+        worker.inference.answer([come] * at_once)
         await answered
 
 
