@@ -7,7 +7,7 @@ FAULTS ?= 50
 SEEDS ?= 1 2 3 4
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format docs kafka redis bench bench-fleet bench-peers bench-latency soak mutate lock clean
+.PHONY: help setup demo test check format docs kafka redis bench bench-fleet bench-peers bench-latency bench-overload soak mutate lock clean
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1	/' | expand -t 15
@@ -73,6 +73,10 @@ bench-fleet: $(VENV)/test.stamp  ## the same with Kafka: forwarder, monitor, and
 bench-peers: $(VENV)/test.stamp  ## the same models with mosec, Triton, MLServer, KServe, LitServe, BentoML, Ray Serve (needs wrk, half an hour)
 	@command -v wrk >/dev/null || { echo "make bench-peers needs wrk; on Debian: apt-get install wrk"; exit 1; }
 	$(BIN)/python -m benchmarks.peers $(BENCH)
+
+bench-overload: $(VENV)/test.stamp  ## good answers at twice the most, and how soon all is well after ten times (needs wrk, and oha or cargo)
+	@command -v wrk >/dev/null || { echo "make bench-overload needs wrk; on Debian: apt-get install wrk"; exit 1; }
+	$(BIN)/python -m benchmarks.overload $(BENCH)
 
 bench-latency: $(VENV)/test.stamp  ## latency at fixed rates, counted from when a request was due (needs wrk, and oha or cargo)
 	@command -v wrk >/dev/null || { echo "make bench-latency needs wrk; on Debian: apt-get install wrk"; exit 1; }

@@ -47,6 +47,10 @@ class Gateway:
                 call.tell(call, said(error))
         self._run(attempts)
 
+    def sheds(self, model: str) -> bool:
+        """Whether requests for this model are refused before they are read."""
+        return self._serving(model).sheds()
+
     def _routed(self, call: Call) -> Attempt:
         """The first attempt of a call: its route under the snapshot of this moment."""
         serving = self._serving(call.model)

@@ -6,7 +6,7 @@ Never routes, runs or records anything itself.
 
 from collections.abc import Sequence
 
-from contracts.errors import InvalidInput, PointsmanError
+from contracts.errors import InvalidInput, Overloaded, PointsmanError
 from gateway.admission import deadline_ns
 from gateway.answer import Gateway
 from gateway.attempt import said
@@ -39,12 +39,27 @@ class Inference:
     def answer(self, arrivals: Sequence[Arrival]) -> None:
         """Answer requests that came together; each asker is sent its reply, before this returns or later."""
         calls = []
+        shed: dict[str, Reply | None] = {}
         for arrival in arrivals:
             try:
+                if arrival.target.pin is None:
+                    model = arrival.target.model
+                    if model not in shed:
+                        shed[model] = self._shed(model)
+                    if (refusal := shed[model]) is not None:
+                        self._meter.reject(refusal.status, Overloaded.code)
+                        arrival.asker.send(refusal)
+                        continue
                 calls.append(self._call(arrival))
             except Exception as error:  # noqa: BLE001  one request's trouble is not its neighbours'
                 arrival.asker.send(self._refusal(said(error)))
         self._gateway.answer(calls)
+
+    def _shed(self, model: str) -> Reply | None:
+        """What is said to all requests of this step for a model of which more is asked than it can answer; else None."""
+        if not self._gateway.sheds(model):
+            return None
+        return error_reply(503, f"more is asked of {model!r} than it can answer: ask less at once, or add workers")
 
     def refuse(self, status: int, message: str, reason: str = "invalid_input") -> Reply:
         """A counted refusal."""

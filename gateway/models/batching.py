@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from contracts.errors import CallerGone, DeadlineExceeded, ModelFailed, PointsmanError, Unavailable
-from gateway.admission import check_queue, check_wait, expired
+from gateway.admission import STANDING_TIME_SHARE, check_queue, check_wait, expired
 from gateway.clock import Clock
 from gateway.models.inputs import Fitted, gather
 from gateway.models.pace import Pace
@@ -30,6 +30,10 @@ INLINE_OVERRUNS_MAX = 3
 """A version that in this many runs on end holds up the event loop so many times longer than it may, runs in a thread from
 then on. One long run alone proves nothing: the kernel may have given the core to somebody else.
 """
+
+
+PATIENCE_FOLLOW = 0.05
+"""What callers usually give is a moving average in which the last one has this weight."""
 
 
 STEPS_BETWEEN_RUNS = 3
@@ -91,7 +95,9 @@ class Batcher:
         self._waiting: deque[tuple[Work, Told]] = deque()
         self._pace = Pace(session.run_us, session.row_us)
         self._standing = Standing()
+        self._patience_ns = 0.0
         self._rows_waiting = 0
+        self._asked_ns = 0
         self._free_ns = 0
         self._busy = False
         self._overruns = 0
@@ -118,6 +124,7 @@ class Batcher:
             assert work.fitted is not None, "only what fits is queued"
             if not self.inline:
                 wait_ns = self._wait_ns(now_ns)
+                self._patience_ns += PATIENCE_FOLLOW * (work.deadline_ns - now_ns - self._patience_ns)
             try:
                 check_queue(len(waiting), self._queue_max, self._label)
                 check_wait(wait_ns, work.deadline_ns - now_ns, self._label, stands=stands)
@@ -136,11 +143,23 @@ class Batcher:
             self._busy = True
             self._go_on()
 
+    def sheds(self) -> bool:
+        """Whether requests are refused unread: the queue stands, and is too long for what its callers usually give. Whoever
+        is refused costs time that those who wait need, and reading is most of it.
+        """
+        if self.inline:
+            return False
+        now_ns = self._mono_ns()
+        wait_ns = self._wait_ns(now_ns)
+        stands = self._standing.seen(now_ns, wait_ns, self._large_run_ns())
+        return stands and wait_ns > STANDING_TIME_SHARE * self._patience_ns > 0
+
     def _go_on(self) -> None:
         """Run what waits: now on the event loop, or as soon as a thread is free."""
         if self.inline:
             self._start()
         else:
+            self._asked_ns = self._mono_ns()
             self._slots.ask(self._start_in_thread)
 
     def _wait_ns(self, now_ns: int) -> int:
@@ -185,13 +204,13 @@ class Batcher:
             self._slots.give_back()
             return
         works, rows, started_ns = [work for work, _ in batch], rows_of(batch), self._mono_ns()
-        self._free_ns = started_ns + int(self._pace.wait_us(rows, rows) * 1000)
+        self._free_ns = self._asked_ns + int(self._pace.wait_us(rows, rows) * 1000)
         stop = Stop()
         seconds = (max(work.deadline_ns for work in works) - started_ns) / 1e9
         timer = self._loop.call_later(max(0.0, seconds) + STOP_GRACE_SECONDS, stop.set)
         running = self._loop.run_in_executor(self._executor, self._run, works, stop)
         running.add_done_callback(lambda _: timer.cancel())
-        running.add_done_callback(lambda done: self._finished(batch, started_ns, done))
+        running.add_done_callback(lambda done: self._finished(batch, done))
 
     def _watch_loop(self, spent_us: float) -> None:
         if spent_us <= INLINE_OVERRUN_MAX * self._inline_us_max:
@@ -206,9 +225,10 @@ class Batcher:
                 "%s held up the event loop for %.0f ms; it runs in a thread from now on", self._label, spent_us / 1000
             )
 
-    def _finished(self, batch: list[tuple[Work, Told]], started_ns: int, done: "asyncio.Future[_Settled]") -> None:
+    def _finished(self, batch: list[tuple[Work, Told]], done: "asyncio.Future[_Settled]") -> None:
+        """Go on after a run. What it took counts from when a thread was asked for: others' turns are waited for, too."""
         self._free_ns = self._mono_ns()
-        self._pace.seen(rows_of(batch), (self._free_ns - started_ns) / 1000)
+        self._pace.seen(rows_of(batch), (self._free_ns - self._asked_ns) / 1000)
         if done.cancelled():
             self._settle(batch, [Unavailable(f"{self._label}: the worker ended before it ran")] * len(batch))
         elif (failure := done.exception()) is not None:

@@ -63,6 +63,10 @@ class Serving(NamedTuple):
         known = ", ".join([*self.registered, *self.aliases])
         raise NotFound(f"model {model!r} has no version or alias {name!r}: there are {known}")
 
+    def sheds(self) -> bool:
+        """Whether more is asked than the champion can answer, so that requests are refused unread."""
+        return self.runner(self.points.champion).answers.sheds()
+
     def variant_of(self, ref: VersionRef) -> Variant:
         """The variant that a pinned version plays in the plan, or one named `pinned` where it plays none."""
         for variant in self.points.named.values():

@@ -8,6 +8,7 @@ import httpx
 CLIENTS = 40
 TIMEOUT_MS = 1000
 SECONDS = 4.0
+REASONS = ("whoever comes now waits about", "more is asked of 'slow' than it can answer")
 SLOW_TURNS = 20_000
 
 
@@ -32,7 +33,9 @@ def test_too_many_clients_are_refused_at_once_and_the_others_answered_in_time(st
     assert statuses[504] < statuses[200], "who is let in is answered in time"
     refusals = [reply for reply in replies if reply.status_code == 503]
     assert {reply.headers["retry-after"] for reply in refusals} == {"1"}
-    assert all("whoever comes now waits about" in reply.json()["error"] for reply in refusals)
+    said = {reason for reply in refusals for reason in REASONS if reason in reply.json()["error"]}
+    assert all(any(reason in reply.json()["error"] for reason in REASONS) for reply in refusals)
+    assert "more is asked of 'slow' than it can answer" in said, "most are refused unread"
     assert httpx.post(url, json=request, timeout=30).status_code == 200
 
 

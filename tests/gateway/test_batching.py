@@ -239,6 +239,23 @@ def test_where_a_queue_stands_nobody_waits_more_than_a_part_of_the_time_given(gr
     assert [end for end in ends if isinstance(end, Exception)] == []
 
 
+def test_a_standing_queue_sheds_by_what_callers_usually_give_until_it_is_short_again(graphs, loaded, batcher, time):
+    async def run():
+        session = await loaded(graphs.identity())
+        session.run_us, session.row_us = 10_000.0, 10_000.0
+        queue = batcher(session, rows_max=1, inline_us_max=-1.0)
+        sheds = [queue.sheds()]
+        works = [Asked(fitted(session, [n, 0]), time.ns + 400_000_000) for n in range(12)]
+        queue.run(works, told)
+        sheds.append(queue.sheds())
+        time.ns += INTERVAL_NS
+        sheds.append(queue.sheds())
+        await asyncio.gather(*[work.result for work in works], return_exceptions=True)
+        return [*sheds, queue.sheds()]
+
+    assert asyncio.run(run()) == [False, False, True, False]
+
+
 def test_a_run_in_a_thread_keeps_nobody_beyond_its_own_deadline(graphs, loaded, batcher, time):
     async def run():
         session = await loaded(graphs.hanging())
