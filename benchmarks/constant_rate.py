@@ -26,6 +26,10 @@ CUT_SECONDS: Final = 0.05
 """What was due in the last moments is cut off with the run: only a backlog longer than this was really not answered."""
 
 
+SETTLING_SECONDS: Final = 1.0
+"""In its first second the load opens all its connections at once: no rate is kept then, and it is not counted."""
+
+
 class Step(NamedTuple):
     """What came of one rate: requests due and answered per second, those answered well and in time, latencies in ms of all
     that were due (`inf`: so many were never answered), and the share of a core that the load itself took.
@@ -64,21 +68,32 @@ def at_rate(program: Path, port: int, folder: Path, per_s: float, seconds: int, 
     bodies.write_text("".join(f"{ask.body % number}\n" for number in range(1, KEYS + 1)))
     command = [
         *("taskset", "-c", LOAD_CORE, str(program), "--no-tui", "--output-format", "csv"),
-        *("-z", f"{seconds}s", "-q", f"{per_s:.0f}", "-c", str(RATE_CONNECTIONS), "--latency-correction", "-w"),
+        *(
+            "-z",
+            f"{seconds + SETTLING_SECONDS:g}s",
+            "-q",
+            f"{per_s:.0f}",
+            "-c",
+            str(RATE_CONNECTIONS),
+            "--latency-correction",
+            "-w",
+        ),
         *("-t", "10s", "-m", "POST", "-T", "application/json", "-Z", str(bodies)),
         f"http://127.0.0.1:{port}{ask.path}",
     ]
     before = children_cpu()
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=seconds + 60)
-    return step(done.stdout, round(per_s), seconds, (children_cpu() - before) / seconds)
+    used = (children_cpu() - before) / (seconds + SETTLING_SECONDS)
+    return step(done.stdout, round(per_s), seconds, used)
 
 
 def step(printed: str, per_s: int, seconds: int, load_cpu: float) -> Step:
-    """What oha printed for each answer, as figures over all requests that were due."""
+    """What oha printed for each answer, as figures over all requests that were due in the last `seconds`."""
     header, *rows = printed.splitlines()
     names = header.split(",")
-    late, status = names.index("request-duration"), names.index("status")
-    answers = [(float(cells[late]) * 1e3, int(cells[status])) for cells in (row.split(",") for row in rows)]
+    start, late, status = (names.index(name) for name in ("request-start", "request-duration", "status"))
+    counted = [cells for cells in (row.split(",") for row in rows) if float(cells[start]) >= SETTLING_SECONDS]
+    answers = [(float(cells[late]) * 1e3, int(cells[status])) for cells in counted]
     ok = [ms for ms, code in answers if 200 <= code < 300]
     due = max(int(per_s * (seconds - CUT_SECONDS)), len(answers))
     lates = sorted(ok) + [NEVER_MS] * (due - len(ok))

@@ -21,10 +21,15 @@ TASK = {"kind": "binary", "output": "probabilities", "classes": [0, 1], "positiv
 def write_registry(root: Path, kind: str) -> None:
     """A registry with the model `m` in two versions of this kind."""
     for version in ("1", "2"):
-        folder = root / "m" / version
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "model.onnx").write_bytes(graph(kind, int(version)))
-        (folder / "model.json").write_text(json.dumps({"task": TASK}))
+        write_version(root, version, graph(kind, int(version)))
+
+
+def write_version(root: Path, version: str, model: bytes) -> None:
+    """One version of the model `m`; version 1 is the champion."""
+    folder = root / "m" / version
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model.onnx").write_bytes(model)
+    (folder / "model.json").write_text(json.dumps({"task": TASK}))
     (root / "m" / "aliases.json").write_text(json.dumps({"champion": "1"}))
 
 

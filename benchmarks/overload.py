@@ -23,7 +23,7 @@ from typing import Any, Final, NamedTuple
 from rich.console import Console
 
 from benchmarks.closed_loop import CONNECTIONS, KEYS, LOAD_CORE, V2_BODY, Ask, Load, wrk
-from benchmarks.constant_rate import children_cpu, oha, percentile
+from benchmarks.constant_rate import SETTLING_SECONDS, children_cpu, oha, percentile
 from benchmarks.machine import CHECKOUT, described, machine
 from benchmarks.models import KINDS, write_registry
 from benchmarks.scenarios import EVERYTHING, scenario
@@ -33,8 +33,6 @@ from benchmarks.sheets import Sheet
 PATIENCE_SECONDS: Final = 1.0
 SENDERS: Final = 512
 """Half of what a worker takes from one address: those of the phase before may not be gone yet."""
-SETTLING_SECONDS: Final = 1.0
-"""All connections open in the first second: what it saw is left out of the p99 that later ones are held against."""
 BUSY_CPU: Final = 0.9
 """From here on the generator's core is full, and less was sent than was due."""
 CALM, TWICE, TENFOLD, AFTER = "half", "twice", "ten times", "half, after it"

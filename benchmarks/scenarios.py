@@ -19,9 +19,9 @@ SCENARIOS: Final = (FLOOR, EVERYTHING, NO_LOG, ONE_VARIANT)
 
 
 @contextmanager
-def scenario(name: str, folder: Path) -> Iterator[Served]:
-    """A server of ours, ready."""
-    port, admin = free_port(), free_port()
+def scenario(name: str, folder: Path, admin: int | None = None) -> Iterator[Served]:
+    """A server of ours, ready; its admin API listens where the caller says, else anywhere."""
+    port, admin = free_port(), admin or free_port()
     state = folder / name.replace(" ", "-")
     state.mkdir()
     ready: str | None

@@ -13,14 +13,14 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from contracts.errors import CallerGone, DeadlineExceeded, ModelFailed, PointsmanError, Unavailable
 from gateway.admission import STANDING_TIME_SHARE, check_queue, check_wait, expired
 from gateway.clock import Clock
-from gateway.models.inputs import Fitted, gather
+from gateway.models.batch_run import Gathered, Runs, Settled, Work
+from gateway.models.inputs import Array
 from gateway.models.pace import Pace
-from gateway.models.run import Ran, parts_of
 from gateway.models.sessions import Session, Stop
 from gateway.models.slots import Threads
 from gateway.models.standing import Standing
@@ -47,27 +47,8 @@ STOP_GRACE_SECONDS = 0.01
 """A run is stopped so long after its last caller's time is up: by then each has been told of its own deadline."""
 
 
-class Work(Protocol):
-    """One request, as a queue sees it. Times are on the monotonic clock."""
-
-    fitted: Fitted | None
-    since_ns: int
-    deadline_ns: int
-    over: bool
-    timer: asyncio.TimerHandle | None
-
-    @property
-    def gone(self) -> bool:
-        """Whether nobody would read the answer."""
-
-    def end(self, result: "Ran | PointsmanError") -> None:
-        """What became of it."""
-
-
 Told = Callable[[list[Any]], None]
 """Hears of work that is over, in the event loop, run by run; must not raise."""
-
-_Settled = Sequence[Ran | PointsmanError]
 
 
 class Batcher:
@@ -83,7 +64,6 @@ class Batcher:
         queue_max: int,
         inline_us_max: float,
     ) -> None:
-        self._session = session
         self._executor, self._slots = threads
         self._mono_ns = clock.mono_ns
         self._inline_us_max = inline_us_max
@@ -92,6 +72,7 @@ class Batcher:
         self._rows_max = min(rows_max, session.batch_max or rows_max, room)
         self._queue_max = queue_max
         self._label = f"version {session.fetched.version} of {session.fetched.model!r}"
+        self._runs = Runs(session, clock.mono_ns, self._label)
         self._waiting: deque[tuple[Work, Told]] = deque()
         self._pace = Pace(session.run_us, session.row_us)
         self._standing = Standing()
@@ -188,7 +169,7 @@ class Batcher:
             self._busy = False
             return
         started_ns = self._mono_ns()
-        settled = self._run([work for work, _ in batch])
+        settled = self._runs.here([work for work, _ in batch])
         spent_us = (self._mono_ns() - started_ns) / 1000
         self._pace.seen(rows_of(batch), spent_us)
         self._watch_loop(spent_us)
@@ -196,7 +177,9 @@ class Batcher:
         self._settle(batch, settled)
 
     def _start_in_thread(self) -> None:
-        """Run in a thread, and end the run when nobody can use its answer any more."""
+        """Run in a thread, and end the run when nobody can use its answer any more. Only the session runs there: a thread
+        that the machine puts last may not hold what the event loop needs, and the interpreter is that.
+        """
         assert self._loop is not None, "known since the first request"
         batch = self._take()
         if not batch:
@@ -208,9 +191,12 @@ class Batcher:
         stop = Stop()
         seconds = (max(work.deadline_ns for work in works) - started_ns) / 1e9
         timer = self._loop.call_later(max(0.0, seconds) + STOP_GRACE_SECONDS, stop.set)
-        running = self._loop.run_in_executor(self._executor, self._run, works, stop)
-        running.add_done_callback(lambda _: timer.cancel())
-        running.add_done_callback(lambda done: self._finished(batch, done))
+        try:
+            gathered = self._runs.gathered(works)
+            running = self._loop.run_in_executor(self._executor, self._runs.timed, gathered.feeds, stop)
+            running.add_done_callback(lambda done: self._ran(batch, gathered, stop, timer, done))
+        except ModelFailed as failure:
+            self._end_run(batch, stop, timer, failure)
 
     def _watch_loop(self, spent_us: float) -> None:
         if spent_us <= INLINE_OVERRUN_MAX * self._inline_us_max:
@@ -225,18 +211,50 @@ class Batcher:
                 "%s held up the event loop for %.0f ms; it runs in a thread from now on", self._label, spent_us / 1000
             )
 
-    def _finished(self, batch: list[tuple[Work, Told]], done: "asyncio.Future[_Settled]") -> None:
+    def _ran(
+        self,
+        batch: list[tuple[Work, Told]],
+        gathered: Gathered,
+        stop: Stop,
+        timer: asyncio.TimerHandle,
+        done: "asyncio.Future[tuple[list[Array], int]]",
+    ) -> None:
         """Go on after a run. What it took counts from when a thread was asked for: others' turns are waited for, too."""
         self._free_ns = self._mono_ns()
         self._pace.seen(rows_of(batch), (self._free_ns - self._asked_ns) / 1000)
+        end: Settled | PointsmanError
         if done.cancelled():
-            self._settle(batch, [Unavailable(f"{self._label}: the worker ended before it ran")] * len(batch))
+            end = Unavailable(f"{self._label}: the worker ended before it ran")
         elif (failure := done.exception()) is not None:
             assert isinstance(failure, PointsmanError), "a run wraps whatever it raises"
-            self._settle(batch, [failure] * len(batch))
+            end = failure
         else:
-            self._settle(batch, done.result())
+            try:
+                end = self._runs.parts(gathered, *done.result())
+            except ModelFailed as broken:
+                end = broken
+        self._end_run(batch, stop, timer, end)
+
+    def _end_run(
+        self, batch: list[tuple[Work, Told]], stop: Stop, timer: asyncio.TimerHandle, end: Settled | PointsmanError
+    ) -> None:
+        """Tell everybody; but where requests failed together, first see in the same thread which of them fail alone."""
+        if isinstance(end, ModelFailed) and len(batch) > 1:
+            assert self._loop is not None, "known since the first request"
+            again = self._loop.run_in_executor(self._executor, self._runs.each, [work for work, _ in batch], stop)
+            again.add_done_callback(lambda done: self._end_run(batch, stop, timer, self._outcome(done)))
+            return
+        timer.cancel()
+        self._settle(batch, [end] * len(batch) if isinstance(end, PointsmanError) else end)
         self._pass_on(STEPS_BETWEEN_RUNS)
+
+    def _outcome(self, done: "asyncio.Future[Settled]") -> Settled | PointsmanError:
+        if done.cancelled():
+            return Unavailable(f"{self._label}: the worker ended before it ran")
+        if (failure := done.exception()) is not None:
+            assert isinstance(failure, PointsmanError), "a run wraps whatever it raises"
+            return failure
+        return done.result()
 
     def _pass_on(self, steps: int) -> None:
         """Give the thread to whoever is next, once the answers are out and their callers could ask again."""
@@ -284,37 +302,7 @@ class Batcher:
             return CallerGone(f"{self._label}: the caller left before it ran")
         return expired(self._label, (now_ns - work.since_ns) // 1000)
 
-    def _run(self, works: list[Work], stop: Stop | None = None) -> _Settled:
-        try:
-            return self._run_together(works, stop)
-        except ModelFailed as failure:
-            return [failure] if len(works) == 1 else [self._run_alone(work, stop) for work in works]
-
-    def _run_alone(self, work: Work, stop: Stop | None) -> Ran | PointsmanError:
-        try:
-            return self._run_together([work], stop)[0]
-        except ModelFailed as failure:
-            return failure
-
-    def _run_together(self, works: Sequence[Work], stop: Stop | None) -> _Settled:
-        fitted = [work.fitted for work in works if work.fitted is not None]
-        started_ns = self._mono_ns()
-        signature = self._session.signature
-        waited_us = [(started_ns - work.since_ns) // 1000 for work in works]
-        try:
-            feeds = gather(fitted, signature)
-            arrays = self._session.run(feeds, stop)
-            run_us = (self._mono_ns() - started_ns) // 1000
-            return parts_of(signature, feeds, arrays, fitted, waited_us, run_us, self._label)
-        except PointsmanError:
-            raise
-        except Exception as bug:
-            logging.getLogger("pointsman.gateway").exception("a run of %s broke", self._label)
-            raise ModelFailed(
-                f"{self._label}: {type(bug).__name__} inside the gateway; its log has the details"
-            ) from bug
-
-    def _settle(self, batch: list[tuple[Work, Told]], settled: _Settled) -> None:
+    def _settle(self, batch: list[tuple[Work, Told]], settled: Settled) -> None:
         """End what is not over yet, and tell everybody who waits for some of it once."""
         by_told: dict[Told, list[Work]] = {}
         for (work, told), result in zip(batch, settled, strict=True):

@@ -29,9 +29,10 @@ WRK = """Running 1s test @ http://127.0.0.1:1/
 Requests/sec:  10279.13
 """
 OHA = """request-start,DNS,DNS+dialup,Response-delay,request-duration,bytes,status
-0.001,0,0.0002,0.004,0.005,120,200
-0.002,0,0.0002,0.004,0.060,120,200
-0.003,0,0.0002,0.004,0.010,120,503
+0.5,0,0.0002,0.004,0.005,120,200
+1.001,0,0.0002,0.004,0.005,120,200
+1.002,0,0.0002,0.004,0.060,120,200
+1.003,0,0.0002,0.004,0.010,120,503
 """
 
 
@@ -52,7 +53,7 @@ def test_wrk_that_says_something_else_is_refused():
         seen("unable to connect to 127.0.0.1:1 Connection refused")
 
 
-def test_what_was_due_and_not_answered_well_counts_as_never():
+def test_what_was_due_and_not_answered_well_counts_as_never_and_the_first_second_not_at_all():
     found = step(OHA, per_s=4, seconds=2, load_cpu=0.5)
 
     assert (found.due_per_s, found.answered_per_s, found.good_per_s) == (4, 1, 0.5)
@@ -60,7 +61,7 @@ def test_what_was_due_and_not_answered_well_counts_as_never():
 
 
 def test_what_is_cut_off_at_the_end_of_a_run_is_not_lost():
-    answered = "".join(f"{number},0,0,0,0.001,1,200\n" for number in range(97))
+    answered = "".join(f"1.{number:02},0,0,0,0.001,1,200\n" for number in range(97))
 
     assert step(OHA.splitlines()[0] + "\n" + answered, per_s=100, seconds=1, load_cpu=0).unanswered == 0
 
