@@ -29,6 +29,10 @@ PURE = {
     "monitor/measures/calibration.py",
     "monitor/counts/summary.py",
     "monitor/measures/judge.py",
+    "monitor/gate/paired.py",
+    "monitor/gate/metrics.py",
+    "monitor/gate/rows.py",
+    "monitor/gate/single.py",
 }
 IMPURE = {"os", "time", "socket", "asyncio", "sqlite3", "subprocess", "random", "threading", "httpx", "logging", "uuid"}
 FILE_LINES_MAX = 400
