@@ -5,8 +5,6 @@ rule about plans: the admin API applies them.
 """
 
 import asyncio
-import getpass
-import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, Any, Final, NamedTuple, TypeVar
@@ -22,6 +20,7 @@ from gateway.admin.bodies import Changes, Monitors, Moved, Workers
 from gateway.traffic.shares import parse_share
 from pointsman.admin_client import AdminClient, admin_address, admin_client
 from pointsman.configuration import load_settings
+from pointsman.identity import user_name
 from pointsman.traffic_view import differences, fleet_view, history_view, models_view, plan_view
 
 T = TypeVar("T")
@@ -246,7 +245,7 @@ def _change(asked: Asked, model: str, verb: str, body: dict[str, Any]) -> None:
     said = {
         **body,
         "reason": asked.reason,
-        "who": asked.who or _user(),
+        "who": asked.who or user_name(),
         "expected_revision": asked.expect,
         "wait_ms": asked.wait * 1000,
     }
@@ -286,10 +285,3 @@ def _print(value: Contract, view: RenderableType, *, as_json: bool) -> None:
 
 def _say(style: str, text: str) -> None:
     Console(stderr=True).print(Text(text, style), soft_wrap=True)
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return f"uid {os.getuid()}"  # a container whose user has no name

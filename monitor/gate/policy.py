@@ -195,6 +195,11 @@ class Suite(Contract, frozen=True, kw_only=True):
                 raise InvalidInput(f"slices {cut.feature!r}: name a metric, for there is no headline to take it from")
 
     @property
+    def cuts(self) -> "tuple[SliceBound | FairnessBound, ...]":
+        """Everything that cuts the rows by a column."""
+        return (*self.slices, *self.fairness)
+
+    @property
     def needs_label(self) -> bool:
         """Whether anything is held against the truth."""
         judged = self.headline or self.slices or self.calibration

@@ -64,7 +64,8 @@ def behaviour_check(case: Behaviour, answer: Answer) -> GateCheck:
     if case.label is None:
         low, high = (-math.inf if case.low is None else case.low), (math.inf if case.high is None else case.high)
         met = number is not None and low <= number <= high
-        said = f"answers {answer.number:g}, expected {low:g} to {high:g}"
+        ends = (f"from {low:g}" if case.low is not None else "", f"to {high:g}" if case.high is not None else "")
+        said = f"answers {answer.number:g}, expected {' '.join(filter(None, ends))}"
     else:
         met = answer.label is not None and category_of(answer.label) == category_of(case.label)
         said = f"answers {answer.label!r}, expected {case.label!r}"
