@@ -6,6 +6,7 @@ rule about plans: the admin API applies them.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final, NamedTuple, TypeVar
 
@@ -51,6 +52,13 @@ WaitOption = Annotated[float, typer.Option(min=0, max=60, help="Seconds to wait 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 AdminOption = Annotated[str | None, typer.Option(help="The admin API, such as http://127.0.0.1:8003.")]
 ConfigOption = Annotated[Path | None, typer.Option(help="A TOML file of settings.")]
+
+
+class OnOff(StrEnum):
+    """Whether something holds."""
+
+    ON = "on"
+    OFF = "off"
 
 
 class Place(NamedTuple):
@@ -175,6 +183,24 @@ def remove(
     """Take a challenger out; its traffic goes back to the champion."""
     asked = Asked(Place(admin, config), reason, who, expect, wait, as_json)
     _change(asked, model, "remove", {"name": variant})
+
+
+@traffic_app.command("require-gate")
+def require_gate(
+    model: ModelArgument,
+    state: Annotated[OnOff, typer.Argument(help="From now on, or not any more.", show_default=False)],
+    *,
+    reason: ReasonOption = "",
+    who: WhoOption = None,
+    expect: ExpectOption = None,
+    wait: WaitOption = WAIT_SECONDS,
+    as_json: JsonOption = False,
+    admin: AdminOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """More traffic only for versions whose `pointsman gate` against the champion passed; never for a rollback."""
+    asked = Asked(Place(admin, config), reason, who, expect, wait, as_json)
+    _change(asked, model, "require-gate", {"required": state is OnOff.ON})
 
 
 @traffic_app.command()

@@ -21,6 +21,7 @@ PURE = {
     "gateway/traffic/routing.py",
     "gateway/traffic/shifts.py",
     "gateway/traffic/ranges.py",
+    "gateway/traffic/gating.py",
     "gateway/records.py",
     "monitor/fleet/exchange.py",
     "monitor/counts/layout.py",

@@ -62,6 +62,12 @@ class RollbackBody(VerbBody, frozen=True, kw_only=True):
     to: int | None = None
 
 
+class RequireGateBody(VerbBody, frozen=True, kw_only=True):
+    """Whether the plan requires a gate from now on."""
+
+    required: bool
+
+
 class RepublishBody(VerbBody, frozen=True, kw_only=True):
     """For a plan store that lost changes: what the workers run comes back as a newer revision, with `stored` what the store
     holds. `expected_revision` is the store's.

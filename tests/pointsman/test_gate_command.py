@@ -328,3 +328,21 @@ def test_where_a_gateway_runs_its_plan_names_the_champion_and_the_result_is_kept
     assert "no gate of 'other' is recorded" in nothing
     kept = [record["gate_id"] for record in audited(shop) if "gate_id" in record]
     assert kept == [before.gate_id, after.gate_id]
+
+
+def test_a_plan_that_requires_a_gate_opens_when_the_command_has_passed(shop, gate, command):
+    with served(shop) as address:
+        on = command("traffic", "require-gate", MODEL, "on", admin=address)
+        refused = command("traffic", "canary", MODEL, "2", "5%", "--wait", "0", admin=address)
+        gate("3", code=1, admin=address)
+        worse = command("traffic", "canary", MODEL, "3", "5%", "--wait", "0", admin=address)
+        gate("2", code=0, admin=address)
+        opened = command("traffic", "canary", MODEL, "2", "5%", "--wait", "0", admin=address)
+        off = command("traffic", "require-gate", MODEL, "off", admin=address)
+
+    assert (on[0], refused[0], worse[0], opened[0], off[0]) == (0, 1, 1, 0, 0)
+    assert "more traffic needs a passing gate" in on[1]
+    assert "a gate is required" in on[2]
+    assert "pointsman gate flight-delay 2 --suite FILE" in refused[2]
+    assert "says fail" in worse[2]
+    assert "a gate is not required any more" in off[2]
