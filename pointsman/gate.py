@@ -5,11 +5,10 @@ passed, 1 failed (or could not be run), 3 inconclusive or missing. Never judges 
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from importlib.metadata import version as installed
 from pathlib import Path
-from typing import Annotated, Final, NamedTuple
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
 import typer
 from rich.console import Console
@@ -23,6 +22,9 @@ from pointsman.admin_client import AdminClient, NobodyAnswers, admin_address, ad
 from pointsman.configuration import load_settings
 from pointsman.gate_view import gate_view, gates_view
 from pointsman.identity import user_name
+
+if TYPE_CHECKING:
+    from pointsman.gate_pair import Pair
 
 EXIT: Final = {"pass": 0, "fail": 1, "inconclusive": 3, "missing": 3}
 
@@ -75,7 +77,7 @@ def gate(
     settings = load_settings(config)
     root, address = registry or Path(settings.registry), admin or admin_address(settings)
     asked = Asked(model, version, suite, baseline, root, seed, who or user_name(), record, address, admin is not None)
-    done = asyncio.run(_gate(asked))
+    done = _gate(asked)
     if out is not None:
         _write(out, done.result)
     if as_json:
@@ -109,65 +111,69 @@ def gates(
         Console().print(gates_view(found.gates) if found.gates else f"no gate of {model!r} is recorded")
 
 
-async def _gate(asked: Asked) -> Done:
-    """Run the gate and have the result kept where it should be."""
+def _gate(asked: Asked) -> Done:
+    """Run the gate and have the result kept where it should be; outside any event loop, so that Ctrl-C ends it at once."""
     from gateway.clock import system_clock  # noqa: PLC0415  with what follows: scipy and ONNX Runtime, for this alone
-    from pointsman.gate_pair import loaded_pair, ref_of  # noqa: PLC0415  likewise
+    from pointsman.gate_pair import ref_of  # noqa: PLC0415  likewise
     from pointsman.gate_running import run_gate  # noqa: PLC0415  likewise
     from pointsman.gate_suite import read_suite  # noqa: PLC0415  likewise
 
     file, clock = read_suite(asked.suite), system_clock()
-    async with _gateway(asked) as gateway:
-        async with loaded_pair(asked.registry, asked.model, asked.version, asked.baseline, gateway) as pair:
-            found = await asyncio.to_thread(run_gate, pair, file, asked.seed, clock.mono_ns)
-            result = GateResult(
-                gate_id=clock.new_id(),
-                model=asked.model,
-                candidate=ref_of(pair.candidate),
-                baseline=None if pair.baseline is None else ref_of(pair.baseline),
-                data_sha256=file.data_sha256,
-                policy_sha256=file.policy_sha256,
-                rows=found.rows,
-                seed=asked.seed,
-                checks=found.checks,
-                outcome=worst_of(check.outcome for check in found.checks),
-                evaluated_us=clock.now_us(),
-                who=asked.who,
-                pointsman=installed("pointsman"),
-            )
-        return await _recorded(asked, gateway, Done(result, pair.chosen, "not recorded"))
-
-
-async def _recorded(asked: Asked, gateway: AdminClient | None, done: Done) -> Done:
-    """An answer that the gateway does not take is shown all the same, and told as an error after that."""
+    with TemporaryDirectory(prefix="pointsman-") as cache:
+        pair, running = asyncio.run(_loaded(asked, Path(cache)))
+        found = run_gate(pair, file, asked.seed, clock.mono_ns)
+    result = GateResult(
+        gate_id=clock.new_id(),
+        model=asked.model,
+        candidate=ref_of(pair.candidate),
+        baseline=None if pair.baseline is None else ref_of(pair.baseline),
+        data_sha256=file.data_sha256,
+        policy_sha256=file.policy_sha256,
+        rows=found.rows,
+        seed=asked.seed,
+        checks=found.checks,
+        outcome=worst_of(check.outcome for check in found.checks),
+        evaluated_us=clock.now_us(),
+        who=asked.who,
+        pointsman=installed("pointsman"),
+    )
     if asked.record is False:
-        return done._replace(recorded="not recorded: --no-record")
-    if gateway is None:
-        return done._replace(recorded=f"not recorded: no gateway runs at {asked.admin}")
+        return Done(result, pair.chosen, "not recorded: --no-record")
+    if not running:
+        return Done(result, pair.chosen, f"not recorded: no gateway runs at {asked.admin}")
     try:
-        kept = await gateway.keep_gate(done.result)
+        said = asyncio.run(_recorded(asked.admin, result))
     except PointsmanError as error:
-        return done._replace(recorded="not recorded", refused=error)
-    said = "; ".join((f"recorded at {asked.admin}", *kept.warnings))
-    return done._replace(recorded=said)
+        return Done(result, pair.chosen, "not recorded", error)
+    return Done(result, pair.chosen, said)
 
 
-@asynccontextmanager
-async def _gateway(asked: Asked) -> AsyncIterator[AdminClient | None]:
-    """The admin API; null where none runs, unless the command line names it or wants the result recorded."""
-    if asked.record is False and asked.baseline is not None:
-        yield None
-        return
+async def _loaded(asked: Asked, cache: Path) -> "tuple[Pair, bool]":
+    """Both versions, and whether a gateway runs; it must where the command line names it or wants the result recorded."""
+    from pointsman.gate_pair import load_pair  # noqa: PLC0415  ONNX Runtime, for this alone
+
     async with admin_client(asked.admin) as client:
-        try:
-            await client.gates(asked.model, 1)
-        except NobodyAnswers:
-            if asked.record or asked.admin_named:
-                raise
-            running = None
-        else:
-            running = client
-        yield running
+        running = await _runs(asked, client)
+        names = (asked.model, asked.version, asked.baseline)
+        return await load_pair(asked.registry, cache, *names, client if running else None), running
+
+
+async def _runs(asked: Asked, client: AdminClient) -> bool:
+    if asked.record is False and asked.baseline is not None:
+        return False
+    try:
+        await client.gates(asked.model, 1)
+    except NobodyAnswers:
+        if asked.record or asked.admin_named:
+            raise
+        return False
+    return True
+
+
+async def _recorded(address: str, result: GateResult) -> str:
+    async with admin_client(address) as client:
+        kept = await client.keep_gate(result)
+    return "; ".join((f"recorded at {address}", *kept.warnings))
 
 
 def _write(out: Path, result: GateResult) -> None:

@@ -4,10 +4,7 @@ Enters: a registry folder, a model, the candidate's version, and who the champio
 or by the registry's alias. Leaves: two sessions, or one where there is no champion. Never changes a plan or a registry.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from contracts.errors import InvalidInput, NotFound
@@ -25,23 +22,21 @@ class Pair(NamedTuple):
     chosen: str
 
 
-@asynccontextmanager
-async def loaded_pair(
-    root: Path, model: str, version: str, baseline: str | None, gateway: AdminClient | None
-) -> AsyncIterator[Pair]:
-    """Both versions, loaded and tried; their files are let go of afterwards.
+async def load_pair(
+    root: Path, cache: Path, model: str, version: str, baseline: str | None, gateway: AdminClient | None
+) -> Pair:
+    """Both versions, loaded and tried; their files are copied into `cache` first.
 
     Raises what the registry, the session and the gateway raise, and `InvalidInput` where the two cannot be compared.
     """
-    with TemporaryDirectory(prefix="pointsman-") as cache:
-        registry = FolderRegistry(root, Path(cache))
-        candidate = await load_session(await registry.fetch(model, version))
-        held, digest, chosen = await _champion(registry, model, baseline, gateway)
-        champion = None
-        if held is not None:
-            champion = await load_session(await registry.fetch(model, held, digest))
-            _check_tasks(candidate, champion)
-        yield Pair(candidate, champion, chosen)
+    registry = FolderRegistry(root, cache)
+    candidate = await load_session(await registry.fetch(model, version))
+    held, digest, chosen = await _champion(registry, model, baseline, gateway)
+    if held is None:
+        return Pair(candidate, None, chosen)
+    champion = await load_session(await registry.fetch(model, held, digest))
+    _check_tasks(candidate, champion)
+    return Pair(candidate, champion, chosen)
 
 
 def ref_of(session: Session) -> VersionRef:

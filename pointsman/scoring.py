@@ -18,9 +18,10 @@ BATCH_ROWS: Final = 1_024
 
 
 def progress_bar() -> Progress:
-    """A bar on stderr that leaves no trace when it is done."""
+    """A bar on stderr that leaves no trace when it is done; none where nobody looks at a terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True), transient=True)
+    console = Console(stderr=True)
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
 def scored(session: Session, task: Task, prepared: Prepared, said: str) -> Array:
