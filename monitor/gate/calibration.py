@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from contracts.gate import GateCheck
-from monitor.counts.binning import calibration_cells
+from monitor.counts.binning import Cells, calibration_cells
 from monitor.counts.layout import CALIBRATION_BINS
 from monitor.gate.judging import NO_BASELINE, Question, answered, unanswered
 from monitor.gate.metrics import Resampling, Side, wrong
@@ -41,11 +41,11 @@ def _not_worse(
     n = len(sample.truths)
     if sample.baseline is None:
         return unanswered(question, "missing", NO_BASELINE, n, own)
-    terms = np.hstack([_terms(sample.truths, sample.candidate), _terms(sample.truths, sample.baseline)])
-    width = 3 * ECE_BINS
+    terms = np.hstack([_excess(sample.truths, side) for side in (sample.candidate, sample.baseline)])
 
     def worse(sums: Terms) -> Floats:
-        return np.asarray((_gaps(sums[:, :width]) - _gaps(sums[:, width:])) / n)
+        gaps = np.abs(sums)
+        return np.asarray((gaps[:, :ECE_BINS].sum(axis=1) - gaps[:, ECE_BINS:].sum(axis=1)) / n)
 
     interval = bootstrapped(terms, worse, draws.random(), draws.resamples, reflected=True)
     return answered(question, interval, n, candidate=own, baseline=usual)
@@ -54,23 +54,23 @@ def _not_worse(
 def _ece(truths: Floats, side: Side) -> Interval:
     if not len(truths) or not side.finite.all():
         return UNDEFINED
-    n, positive, predicted = _terms(truths, side).sum(axis=0).reshape(3, ECE_BINS)
-    found = ece_of(Bins(n.astype(np.int64), positive.astype(np.int64), predicted))
+    p, positive, bins = _outcomes(truths, side)
+    n, hits = (np.bincount(bins[rows], minlength=ECE_BINS).astype(np.int64) for rows in (p >= 0, positive == 1.0))
+    found = ece_of(Bins(n, hits, np.bincount(bins, p, ECE_BINS).astype(np.float64)))
     return UNDEFINED if found is None else found.interval
 
 
-def _terms(truths: Floats, side: Side) -> Terms:
-    """Per row, in the columns of its bin: 1, whether the outcome was positive (multiclass: the top class was right), p."""
-    multiclass = side.task.kind == "multiclass"
-    p = np.clip(side.scores.max(axis=1) if multiclass else side.scores, 0.0, 1.0)
-    positive = ~wrong(truths, side) if multiclass else truths == 1.0
-    bins = calibration_cells(p) * ECE_BINS // CALIBRATION_BINS
-    terms, rows = np.zeros((len(p), 3 * ECE_BINS)), np.arange(len(p))
-    for part, values in enumerate((np.ones(len(p)), positive, p)):
-        terms[rows, part * ECE_BINS + bins] = values
+def _excess(truths: Floats, side: Side) -> Terms:
+    """Per row, in the column of its bin: the outcome less p; ECE is the sum of |sums over rows| per row."""
+    p, positive, bins = _outcomes(truths, side)
+    terms = np.zeros((len(p), ECE_BINS))
+    terms[np.arange(len(p)), bins] = positive - p
     return terms
 
 
-def _gaps(sums: Terms) -> Floats:
-    """The sum over the bins of |positives - sum of p|: [b]."""
-    return np.asarray(np.abs(sums[:, ECE_BINS : 2 * ECE_BINS] - sums[:, 2 * ECE_BINS :]).sum(axis=1))
+def _outcomes(truths: Floats, side: Side) -> tuple[Floats, Floats, Cells]:
+    """Of each row p, whether the outcome was positive (multiclass: whether the top class was right), and the bin."""
+    multiclass = side.task.kind == "multiclass"
+    p = np.clip(side.scores.max(axis=1) if multiclass else side.scores, 0.0, 1.0)
+    positive = ~wrong(truths, side) if multiclass else truths == 1.0
+    return p, positive.astype(np.float64), calibration_cells(p) * ECE_BINS // CALIBRATION_BINS

@@ -346,3 +346,25 @@ def test_a_plan_that_requires_a_gate_opens_when_the_command_has_passed(shop, gat
     assert "pointsman gate flight-delay 2 --suite FILE" in refused[2]
     assert "says fail" in worse[2]
     assert "a gate is not required any more" in off[2]
+
+
+def test_codes_stay_text_where_the_suite_names_them_as_text(shop, gate):
+    frame = rows(800)
+    frame.assign(region=np.where(frame["region"] == "north", "007", "8")).to_csv(shop / "rows.csv", index=False)
+    asked = 'data = "rows.csv"\nlabel = "late"\n[headline]\nmetric = "auc"\nepsilon = 0.1\n'
+    cut = '[[slices]]\nfeature = "region"\nworse_by_max = 0.1\nvalues = ["007", "8"]'
+    result = gate("2", suite=asked + cut, code=0)
+    assert [(check.slice, check.n > 300) for check in result.checks[1:]] == [("region=007", True), ("region=8", True)]
+
+
+def test_a_regression_model_is_gated_on_its_errors(shop, gate):
+    for version in "123":
+        task = {"kind": "regression", "output": "p"}
+        (shop / "models" / MODEL / version / "model.json").write_text(json.dumps(METADATA | {"task": task}))
+    frame = rows(2000)
+    frame["late"] = 1 / (1 + np.exp(-frame["delay"] / 10)) + np.random.default_rng(1).normal(0, 0.05, 2000)
+    frame.to_parquet(shop / "rows.parquet")
+    asked = 'data = "rows.parquet"\nlabel = "late"\n[headline]\nmetric = "{}"\nepsilon = 0.01'
+    for metric in ("mae", "rmse", "r2"):
+        assert gate("2", suite=asked.format(metric), code=0).checks[0].n == 2000
+        assert gate("3", suite=asked.format(metric), code=1).checks[0].low > 0.01
