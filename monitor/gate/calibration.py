@@ -27,7 +27,7 @@ def calibration_checks(bound: CalibrationBound, sample: Sample, draws: Resamplin
     n = len(sample.truths)
     if bound.ece_max is not None:
         question = Question("calibration", "ece", bound.ece_max, bound.rows_min)
-        silent = silence(question, sample)
+        silent = silence(question, sample.alone)
         yield silent or answered(question, own, n, candidate=own.value, baseline=usual.value)
     if bound.worse_by_max is not None:
         question = Question("calibration", "ece_worse_by", bound.worse_by_max, bound.rows_min)

@@ -33,7 +33,7 @@ def fairness_check(bound: FairnessBound, sample: Sample) -> GateCheck:
     groups = groups_of(bound, sample.columns[bound.feature])
     counted = _rated(bound.rate, sample.truths)
     member = counted & np.any([*groups.values(), np.zeros(len(counted), np.bool_)], axis=0)
-    silent = silence(question, sample.of(member))
+    silent = silence(question, sample.of(member).alone)
     if silent is not None:
         return silent
     tally = _tally(bound.rate, sample.truths, sample.candidate, groups, counted)
@@ -47,7 +47,7 @@ def fairness_check(bound: FairnessBound, sample: Sample) -> GateCheck:
     if interval.low is not None and interval.low > bound.difference_max:
         few = ""  # what the other groups would show cannot mend it
     usual = UNDEFINED
-    if sample.baseline is not None:
+    if sample.baseline is not None and sample.baseline.of(member).finite.all():
         others = _tally(bound.rate, sample.truths, sample.baseline, groups, counted)
         usual, _ = _largest({name: others[name] for name in enough})
     return answered(question, interval, n, candidate=interval.value, baseline=usual.value, few=few, note=note)

@@ -26,6 +26,11 @@ class Sample(NamedTuple):
     baseline: Side | None
     columns: Mapping[str, Values]
 
+    @property
+    def alone(self) -> "Sample":
+        """The candidate's part: what is asked of it whatever the champion does."""
+        return self._replace(baseline=None)
+
     def of(self, rows: Flags) -> "Sample":
         """Some of the rows, without the columns: they have served their purpose."""
         baseline = None if self.baseline is None else self.baseline.of(rows)
