@@ -4,7 +4,7 @@
     ├── InvalidInput         the caller sent something wrong; sending it again will not help
     │   └── InvalidRecord    bytes that should be a record, a plan or a reference are not
     ├── NotFound             no such model, version, alias, variant or prediction
-    ├── Conflict             the plan moved on since it was read; read it again
+    ├── Conflict             the plan moved on since it was read, or requires what is not there; read it again
     ├── Unavailable          not now: worth trying again
     │   ├── NotReady         known, but not loaded yet
     │   ├── Overloaded       a bound was reached: queue, memory, connections
@@ -52,7 +52,7 @@ class NotFound(PointsmanError):
 
 
 class Conflict(PointsmanError):
-    """A compare-and-set lost: the plan moved on since the caller read it."""
+    """A compare-and-set lost: the plan moved on since the caller read it; or the plan requires a gate that is not there."""
 
     code = "conflict"
 

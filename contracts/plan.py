@@ -44,7 +44,7 @@ class Challenger(Contract, frozen=True, kw_only=True):
 
 class Plan(Contract, frozen=True, kw_only=True):
     """One model's plan. `previous` is the champion before this one: where a rollback goes. `warm` versions stay loaded
-    without traffic.
+    without traffic. `gate_required`: more traffic only for versions whose gate against the champion passed.
     """
 
     schema: Literal[1] = 1
@@ -55,6 +55,7 @@ class Plan(Contract, frozen=True, kw_only=True):
     challengers: tuple[Challenger, ...] = ()
     warm: tuple[VersionRef, ...] = ()
     previous: VersionRef | None = None
+    gate_required: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a plan that breaks its own laws; `InvalidInput` names which."""

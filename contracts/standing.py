@@ -63,6 +63,11 @@ def revisions_key(model: str) -> str:
     return f"{ROOT}:revisions:{model}"
 
 
+def gates_key(model: str) -> str:
+    """A sorted set: the latest gate results of a model (JSON), by when they were evaluated."""
+    return f"{ROOT}:gates:{model}"
+
+
 def changed_channel(database: int) -> str:
     """Where every accepted change is called out; channels, unlike keys, are shared by all databases of a server."""
     return f"{ROOT}:changed:{database}"

@@ -13,16 +13,22 @@ import httpx
 import msgspec
 
 from contracts.errors import Conflict, InvalidInput, ModelRejected, NotFound, PointsmanError, Unavailable
+from contracts.gate import GateResult
 from contracts.plan import Change, Plan
 from contracts.settings import Settings
-from contracts.wire import Contract, decode
-from gateway.admin.bodies import Changes, Models, Monitors, Moved, Workers
+from contracts.wire import Contract, decode, encode
+from gateway.admin.bodies import Changes, GateKept, Gates, Models, Monitors, Moved, Workers
 
 T = TypeVar("T", bound=Contract)
 
 CONNECT_SECONDS: Final = 5.0
 ANSWER_SECONDS: Final = 180.0
 """A version that is new is fetched and probed before the answer: that may take as long as loading it."""
+
+
+class NobodyAnswers(Unavailable):
+    """No admin API listens there."""
+
 
 _ERRORS: Final[Mapping[int, type[PointsmanError]]] = {
     400: InvalidInput,
@@ -47,6 +53,9 @@ async def admin_client(address: str) -> "AsyncIterator[AdminClient]":
     timeout = httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
     async with httpx.AsyncClient(base_url=_checked(address), timeout=timeout, trust_env=False) as http:
         yield AdminClient(http)
+
+
+_NOT_CONNECTED: Final = (httpx.ConnectError, httpx.ConnectTimeout)
 
 
 class AdminClient:
@@ -76,6 +85,14 @@ class AdminClient:
         found = await self._ask(Changes, "GET", f"/admin/models/{_quoted(model)}/history", params={"limit": limit})
         return found.changes
 
+    async def keep_gate(self, result: GateResult) -> GateKept:
+        """Have what a gate found kept and logged."""
+        return await self._ask(GateKept, "POST", f"/admin/models/{_quoted(result.model)}/gates", content=encode(result))
+
+    async def gates(self, model: str, limit: int) -> Gates:
+        """What the gates of a model found, the last evaluated first."""
+        return await self._ask(Gates, "GET", f"/admin/models/{_quoted(model)}/gates", params={"limit": limit})
+
     async def do(self, model: str, verb: str, body: Mapping[str, Any]) -> Moved:
         """Apply a verb such as `canary`; the body as the admin API describes it, None left out."""
         said = {name: value for name, value in body.items() if value is not None}
@@ -85,7 +102,8 @@ class AdminClient:
         try:
             response = await self._http.request(method, path, **request)
         except httpx.TransportError as error:
-            raise Unavailable(self._silent(error)) from error
+            silent = NobodyAnswers if isinstance(error, _NOT_CONNECTED) else Unavailable
+            raise silent(self._silent(error)) from error
         if response.status_code != httpx.codes.OK:
             raise self._refusal(response)
         try:
@@ -101,7 +119,7 @@ class AdminClient:
 
     def _silent(self, error: Exception) -> str:
         """Why there is no answer; where the request may have arrived, asking again might do it twice."""
-        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+        if isinstance(error, _NOT_CONNECTED):
             return (
                 f"nobody answers at {self._address}: start Pointsman with `pointsman up`, "
                 "or name its admin API with --admin URL"

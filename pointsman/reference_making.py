@@ -11,32 +11,25 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 from contracts.errors import InvalidInput, RegistryUnavailable
 from contracts.reference import NumericBins, Reference
 from contracts.task import Slice, Task
 from contracts.wire import encode
-from gateway.models.graph_signature import batch_max_of
 from gateway.models.sessions import Session, load_session
 from monitor.references.reference_building import Sample, build_reference, frequent_slices
 from pointsman.reference_table import (
     Array,
     Prepared,
     Table,
-    batches,
     numbers_in,
     prepare,
     read_table,
-    scores_of,
     text_columns,
 )
+from pointsman.scoring import scored
 from registry_client.folder import REFERENCE, FolderRegistry
 from registry_client.registry import FetchedVersion
 
-BATCH_ROWS: Final = 1_024
 SHOWN: Final = ("auc", "accuracy", "log_loss", "ece", "mae", "rmse", "r2")
 
 
@@ -95,23 +88,10 @@ async def _load(root: Path, cache: Path, model: str, version: str) -> Session:
 
 def _scores(session: Session, task: Task, table: Table, prepared: Prepared, column: str | None) -> Array:
     if column is None:
-        return _run(session, task, prepared)
+        return scored(session, task, prepared, "rows")
     if task.kind == "multiclass":
         raise InvalidInput("--score is one column, and a multiclass model has one score a class: leave it out")
     return numbers_in(table, column)
-
-
-def _run(session: Session, task: Task, prepared: Prepared) -> Array:
-    names = [spec.name for spec in session.signature.outputs]
-    rows = batch_max_of(session.signature) or BATCH_ROWS
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    parts: list[Array] = []
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        shown = progress.add_task("rows", total=prepared.rows)
-        for feeds in batches(prepared, rows):
-            parts.append(scores_of(task, dict(zip(names, session.run(feeds), strict=True))))
-            progress.advance(shown, len(parts[-1]))
-    return np.concatenate(parts)
 
 
 def _slices(prepared: Prepared, features: Iterable[str]) -> tuple[Slice, ...]:

@@ -54,10 +54,7 @@ def text_columns(signature: Signature, task: Task | None, label: str | None) -> 
 
 def read_table(path: Path, text: frozenset[str]) -> Table:
     """The file's rows; `text` names the columns of text. `InvalidInput` where it cannot be read."""
-    try:
-        pandas = import_module("pandas")
-    except ModuleNotFoundError:
-        raise InvalidInput("reading training data needs pandas: install pointsman[tables]") from None
+    pandas = _pandas()
     suffix = path.suffix.lower()
     try:
         if suffix == ".csv":
@@ -72,6 +69,11 @@ def read_table(path: Path, text: frozenset[str]) -> Table:
     if not len(frame):
         raise InvalidInput(f"{path} has no rows")
     return Table(frame, str(path))
+
+
+def table_of(name: str, rows: list[dict[str, Any]]) -> Table:
+    """Rows that were written by hand, as a table of this name."""
+    return Table(_pandas().DataFrame(rows, dtype=object), name)
 
 
 def prepare(table: Table, signature: Signature) -> Prepared:
@@ -109,6 +111,13 @@ def numbers_in(table: Table, name: str) -> Array:
     """A column of numbers as float64, missing ones NaN: [n]."""
     spec = TensorSpec(name=name, datatype="FP64", shape=(-1,))
     return _cast(table.name, name, table.column(name), spec)
+
+
+def _pandas() -> Any:
+    try:
+        return import_module("pandas")
+    except ModuleNotFoundError:
+        raise InvalidInput("reading training data needs pandas: install pointsman[tables]") from None
 
 
 def _accepts(spec: TensorSpec) -> Callable[[Any], bool]:

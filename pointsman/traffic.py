@@ -5,9 +5,8 @@ rule about plans: the admin API applies them.
 """
 
 import asyncio
-import getpass
-import os
 from collections.abc import Awaitable, Callable
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final, NamedTuple, TypeVar
 
@@ -22,6 +21,7 @@ from gateway.admin.bodies import Changes, Monitors, Moved, Workers
 from gateway.traffic.shares import parse_share
 from pointsman.admin_client import AdminClient, admin_address, admin_client
 from pointsman.configuration import load_settings
+from pointsman.identity import user_name
 from pointsman.traffic_view import differences, fleet_view, history_view, models_view, plan_view
 
 T = TypeVar("T")
@@ -52,6 +52,13 @@ WaitOption = Annotated[float, typer.Option(min=0, max=60, help="Seconds to wait 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 AdminOption = Annotated[str | None, typer.Option(help="The admin API, such as http://127.0.0.1:8003.")]
 ConfigOption = Annotated[Path | None, typer.Option(help="A TOML file of settings.")]
+
+
+class OnOff(StrEnum):
+    """Whether something holds."""
+
+    ON = "on"
+    OFF = "off"
 
 
 class Place(NamedTuple):
@@ -178,6 +185,24 @@ def remove(
     _change(asked, model, "remove", {"name": variant})
 
 
+@traffic_app.command("require-gate")
+def require_gate(
+    model: ModelArgument,
+    state: Annotated[OnOff, typer.Argument(help="From now on, or not any more.", show_default=False)],
+    *,
+    reason: ReasonOption = "",
+    who: WhoOption = None,
+    expect: ExpectOption = None,
+    wait: WaitOption = WAIT_SECONDS,
+    as_json: JsonOption = False,
+    admin: AdminOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """More traffic only for versions whose `pointsman gate` against the champion passed; never for a rollback."""
+    asked = Asked(Place(admin, config), reason, who, expect, wait, as_json)
+    _change(asked, model, "require-gate", {"required": state is OnOff.ON})
+
+
 @traffic_app.command()
 def republish(
     model: ModelArgument,
@@ -246,7 +271,7 @@ def _change(asked: Asked, model: str, verb: str, body: dict[str, Any]) -> None:
     said = {
         **body,
         "reason": asked.reason,
-        "who": asked.who or _user(),
+        "who": asked.who or user_name(),
         "expected_revision": asked.expect,
         "wait_ms": asked.wait * 1000,
     }
@@ -286,10 +311,3 @@ def _print(value: Contract, view: RenderableType, *, as_json: bool) -> None:
 
 def _say(style: str, text: str) -> None:
     Console(stderr=True).print(Text(text, style), soft_wrap=True)
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return f"uid {os.getuid()}"  # a container whose user has no name

@@ -112,7 +112,9 @@ def _quiet(before: Plan, after: Plan) -> list[str]:
     """Changes that move nobody."""
     warm = sorted({ref.version for ref in after.warm} - {ref.version for ref in before.warm})
     cooled = sorted({ref.version for ref in before.warm} - {ref.version for ref in after.warm})
-    told = [f"version {version} kept warm" for version in warm] + [f"version {version} let go" for version in cooled]
+    gate = [f"a gate is {'required' if after.gate_required else 'not required any more'}"]
+    told = gate if before.gate_required != after.gate_required else []
+    told += [f"version {version} kept warm" for version in warm] + [f"version {version} let go" for version in cooled]
     return told or ["nobody moved"]
 
 
@@ -139,6 +141,8 @@ def _colours(plan: Plan) -> list[str]:
 
 def _kept(plan: Plan) -> list[Text]:
     lines = []
+    if plan.gate_required:
+        lines.append(Text("more traffic needs a passing gate against the champion", style="dim"))
     if plan.warm:
         lines.append(Text(f"warm: {', '.join(f'version {ref.version}' for ref in plan.warm)}", style="dim"))
     if plan.previous is not None:

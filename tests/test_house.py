@@ -21,6 +21,7 @@ PURE = {
     "gateway/traffic/routing.py",
     "gateway/traffic/shifts.py",
     "gateway/traffic/ranges.py",
+    "gateway/traffic/gating.py",
     "gateway/records.py",
     "monitor/fleet/exchange.py",
     "monitor/counts/layout.py",
@@ -29,6 +30,10 @@ PURE = {
     "monitor/measures/calibration.py",
     "monitor/counts/summary.py",
     "monitor/measures/judge.py",
+    "monitor/gate/paired.py",
+    "monitor/gate/metrics.py",
+    "monitor/gate/rows.py",
+    "monitor/gate/single.py",
 }
 IMPURE = {"os", "time", "socket", "asyncio", "sqlite3", "subprocess", "random", "threading", "httpx", "logging", "uuid"}
 FILE_LINES_MAX = 400

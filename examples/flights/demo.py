@@ -21,6 +21,7 @@ from examples.flights.certificate import verified
 from examples.flights.closing_table import closing_table
 from examples.flights.data import load
 from examples.flights.fleet import Fleet
+from examples.flights.gate_suite import SUITE, lay_suite
 from examples.flights.labels import planned_labels
 from examples.flights.registration import task_of
 from examples.flights.replay import ReplayFailed
@@ -43,6 +44,8 @@ FAILURES: Final = (ReplayFailed, SystemFailed)
 
 REQUEST: Final = "request.json"
 """In the state directory: one request as the replay sends it, to try with curl."""
+GATE: Final = "gate"
+"""In the state directory: a suite and its rows, to hold a version against the champion."""
 REPORT: Final = "report.html"
 """In the state directory: the report as it was at the end."""
 
@@ -71,6 +74,7 @@ def run(options: Options, view: View, finished: Callable[[Result], None]) -> Non
     flights = spread(table, options.predictions, options.seed)
     journey = Journey(flights, planned_labels(flights, options.seed), salt=f"demo-{options.seed}")
     (options.state_dir / REQUEST).write_bytes(msgspec.json.format(infer_body(0, flights[0]), indent=1))
+    lay_suite(table, options.state_dir / GATE)
     made = build(table, options.registry, options.seed, view)
     asyncio.run(_serve(options, journey, made, view, finished, started))
 
@@ -129,6 +133,8 @@ async def _serve(
 async def _go_on_serving(options: Options, addresses: Addresses, view: View) -> None:
     view.say(f"still serving at {addresses.gateway}, traffic at {addresses.admin}; Ctrl-C drains and ends it")
     view.say(f"try: curl -s {addresses.gateway}/v2/models/{MODEL}/infer -d @{options.state_dir / REQUEST}")
+    place = f"--suite {options.state_dir / GATE / SUITE} --registry {options.registry} --admin {addresses.admin}"
+    view.say(f"and: pointsman gate {MODEL} 3 {place}")
     await until_ended()
 
 

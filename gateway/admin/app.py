@@ -15,9 +15,23 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from contracts.errors import PointsmanError
+from contracts.gate import GateResult
 from contracts.plan import Plan
 from contracts.wire import Contract, encode
-from gateway.admin.bodies import Changes, Failure, Health, Judged, Models, Monitors, Moved, MovedOn, Workers
+from gateway.admin.bodies import (
+    Changes,
+    Failure,
+    GateKept,
+    Gates,
+    Health,
+    Judged,
+    Models,
+    Monitors,
+    Moved,
+    MovedOn,
+    Workers,
+)
+from gateway.admin.gate_book import GateBook
 from gateway.admin.models import model_rows
 from gateway.admin.plan_control import Accepted, Origin, PlanControl, PlanMoved
 from gateway.admin.requests import Handle, actor_of, body_of, limit_of, model_of, revision_of, same_site, wait_of
@@ -35,6 +49,7 @@ class AdminParts(NamedTuple):
     """What the admin API is made of."""
 
     control: PlanControl
+    gates: GateBook
     store: PlanStore
     registry: RegistryClient
     fleet: Fleet
@@ -52,6 +67,7 @@ class Admin:
         """Every route there is."""
         plan = "/admin/models/{model}/plan"
         history = "/admin/models/{model}/history"
+        gates = "/admin/models/{model}/gates"
         return (
             Endpoint("GET", "/admin/health", "Whether plans can be read", self.health, Health),
             Endpoint("GET", "/admin/models", "Registered, loaded, routed", self.models, Models),
@@ -77,25 +93,21 @@ class Admin:
                 None,
                 (MODEL,),
             ),
-            *(
-                Endpoint(
-                    "POST",
-                    f"/admin/models/{{model}}/{verb.name}",
-                    verb.summary,
-                    self.verb(verb),
-                    Moved,
-                    verb.body,
-                    (MODEL, ACTOR, IF_MATCH, WAIT),
-                    (404, 409, 422),
-                    etag=True,
-                )
-                for verb in VERBS
+            Endpoint("GET", gates, "What its gates found", self.gates, Gates, None, (MODEL, LIMIT)),
+            Endpoint(
+                "POST", gates, "Keep what a gate found", self.keep_gate, GateKept, GateResult, (MODEL,), (409, 413)
             ),
+            *map(self._verb_endpoint, VERBS),
             Endpoint("GET", "/admin/audit", "All changes", self.audit, Changes, None, (LIMIT, ONE_MODEL)),
             Endpoint("GET", "/admin/workers", "The living workers", self.workers, Workers),
             Endpoint("GET", "/admin/monitors", "The living monitors", self.monitors, Monitors),
             Endpoint("GET", "/openapi.json", "This description", self.description, None),
         )
+
+    def _verb_endpoint(self, verb: Verb) -> Endpoint:
+        path, parameters = f"/admin/models/{{model}}/{verb.name}", (MODEL, ACTOR, IF_MATCH, WAIT)
+        handle, refusals = self.verb(verb), (404, 409, 422)
+        return Endpoint("POST", path, verb.summary, handle, Moved, verb.body, parameters, refusals, etag=True)
 
     async def health(self, _: Request) -> Response:
         """200 while the plan store can be read."""
@@ -147,6 +159,17 @@ class Admin:
     async def verdicts(self, request: Request) -> Response:
         """The latest verdict of each variant and guard; none where nothing was judged."""
         return _json(Judged(verdicts=await self._parts.fleet.verdicts(model_of(request))))
+
+    async def gates(self, request: Request) -> Response:
+        """The gate results of a model; none where no gate was recorded."""
+        return _json(Gates(gates=tuple(await self._parts.gates.gates(model_of(request), limit_of(request)))))
+
+    async def keep_gate(self, request: Request) -> Response:
+        """Keep a result and log it; the reply says what of that is missing."""
+        result = await body_of(request, GateResult)
+        unlogged = await self._parts.gates.keep(model_of(request), result)
+        missing = f"the gate is kept, but missing from the log: {unlogged}"
+        return _json(GateKept(gate=result, warnings=(missing,) if unlogged else ()))
 
     async def audit(self, request: Request) -> Response:
         """The changes of all models, newest first."""

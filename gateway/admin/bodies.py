@@ -3,6 +3,7 @@
 Enters and leaves: JSON. Never holds a rule about plans: those are in `gateway.traffic.shifts`.
 """
 
+from contracts.gate import GateResult
 from contracts.plan import Change, Plan, VersionRef
 from contracts.standing import MonitorStanding
 from contracts.verdict import Verdict
@@ -59,6 +60,12 @@ class RollbackBody(VerbBody, frozen=True, kw_only=True):
     """
 
     to: int | None = None
+
+
+class RequireGateBody(VerbBody, frozen=True, kw_only=True):
+    """Whether the plan requires a gate from now on."""
+
+    required: bool
 
 
 class RepublishBody(VerbBody, frozen=True, kw_only=True):
@@ -138,6 +145,19 @@ class Judged(Contract, frozen=True, kw_only=True):
     """The latest verdict of each variant and guard of a model."""
 
     verdicts: tuple[Verdict, ...]
+
+
+class GateKept(Contract, frozen=True, kw_only=True):
+    """A gate result that is kept; `warnings` says what of its audit is missing."""
+
+    gate: GateResult
+    warnings: tuple[str, ...]
+
+
+class Gates(Contract, frozen=True, kw_only=True):
+    """The gate results of a model, the last evaluated first."""
+
+    gates: tuple[GateResult, ...]
 
 
 class Health(Contract, frozen=True, kw_only=True):

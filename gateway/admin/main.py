@@ -6,17 +6,20 @@ record are out. Listens on loopback unless `admin_host` says otherwise: whoever 
 
 import asyncio
 import socket
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from importlib.metadata import version
 from pathlib import Path
 
 import uvicorn
 
+from contracts.gate import GateResult
 from contracts.plan import Change
 from contracts.settings import Settings
 from contracts.wire import encode
 from gateway.admin.app import AdminParts, admin_app
-from gateway.admin.plan_control import Audit, PlanControl
+from gateway.admin.gate_book import GateBook
+from gateway.admin.plan_control import PlanControl
 from gateway.admin.version_check import VersionCheck
 from gateway.clock import Clock, system_clock
 from gateway.fleet.seam import applied_of
@@ -29,6 +32,8 @@ from prediction_log.spool.segment import Kind
 from prediction_log.spool.writer import open_writer
 from registry_client.folder import FolderRegistry
 from registry_client.registry import RegistryClient
+
+Audit = Callable[[Change | GateResult], Awaitable[None]]
 
 SLOT = "admin"
 GRACE_SECONDS = 5
@@ -67,6 +72,7 @@ def _parts(settings: Settings, shared: SharedState, registry: RegistryClient, au
 
     return AdminParts(
         control=PlanControl(shared.store, registry, VersionCheck(registry, probe), audit, clock, applied),
+        gates=GateBook(shared.store, audit),
         store=shared.store,
         registry=registry,
         fleet=shared.fleet,
@@ -79,7 +85,7 @@ async def _audit_to_log(settings: Settings, stack: AsyncExitStack) -> Audit:
     """Where audit records go: the prediction log, or nowhere where it is turned off; the store keeps the history anyway."""
     if not settings.log_enabled:
 
-        async def keep_none(_: Change) -> None:
+        async def keep_none(_: Change | GateResult) -> None:
             return
 
         return keep_none
@@ -92,8 +98,8 @@ async def _audit_to_log(settings: Settings, stack: AsyncExitStack) -> Audit:
     )
     stack.push_async_callback(log.aclose)
 
-    async def append(change: Change) -> None:
-        await log.append(Kind.AUDIT, encode(change))
+    async def append(record: Change | GateResult) -> None:
+        await log.append(Kind.AUDIT, encode(record))
 
     return append
 

@@ -15,9 +15,10 @@ from contracts.errors import Conflict, InvalidInput, LogUnavailable, ModelReject
 from contracts.plan import Change, Plan, VersionRef
 from gateway.admin.version_check import CheckVersion
 from gateway.clock import Clock
-from gateway.plan_store.store import REPUBLISH, PlanStore
+from gateway.plan_store.store import GATES_MAX, REPUBLISH, PlanStore
 from gateway.traffic import shifts
 from gateway.traffic.first_plan import start_plan
+from gateway.traffic.gating import exposed, ungated
 from gateway.traffic.plan_floor import NOTHING, Applied, check_floor
 from registry_client.registry import RegistryClient
 
@@ -98,17 +99,19 @@ class PlanControl:
         """The plan of a model; a registered one that has none yet gets its first. Raises `StoreFellBack`."""
         return await self._read(model) or await self._started(model)
 
-    async def change(self, model: str, origin: Origin, shift: Shift) -> Accepted:
-        """Apply a pure verb to the plan as it stands.
+    async def change(self, model: str, origin: Origin, shift: Shift, *, gated: bool = True) -> Accepted:
+        """Apply a pure verb to the plan as it stands; a rollback is not `gated`: it must never wait for anything.
 
-        Raises `PlanMoved` where `origin.expected` is another revision, `Conflict` after ATTEMPTS_MAX lost races, and
-        whatever the verb refuses.
+        Raises `PlanMoved` where `origin.expected` is another revision, `Conflict` after ATTEMPTS_MAX lost races and where
+        the plan requires a gate that is not there, and whatever the verb refuses.
         """
         await self.current(model)
         async with self._writing:
             for _ in range(ATTEMPTS_MAX):
                 before = await self._expected(model, origin)
                 change = self._made(origin, before, shift(before))
+                if gated:
+                    await self._check_gates(before, change.after)
                 try:
                     await self._store.write(change)
                 except Conflict:
@@ -143,7 +146,7 @@ class PlanControl:
                 f"{model!r} has no earlier revision {revision}: the plan is at {plan.revision}; see its history"
             )
         older = found[0].after
-        return await self.change(model, origin, lambda before: shifts.restore(before, older))
+        return await self.change(model, origin, lambda before: shifts.restore(before, older), gated=False)
 
     async def republish(self, model: str, origin: Origin, *, stored: bool) -> Accepted:
         """Settle it where the store fell back: what the workers run, or what the store holds, as a revision above both."""
@@ -194,6 +197,17 @@ class PlanControl:
             raise ModelRejected(
                 f"version {ref.version!r} of {model!r} has digest {found.digest}, the plan says {ref.digest}: "
                 "other files are registered under that version now"
+            )
+
+    async def _check_gates(self, before: Plan, after: Plan) -> None:
+        wanted = exposed(before, after) if before.gate_required else ()
+        if not wanted:
+            return
+        missing = ungated(before.champion, wanted, await self._store.gates(before.model, GATES_MAX))
+        if missing:
+            raise Conflict(
+                f"{before.model!r} requires a gate, and {'; '.join(missing.values())}. Run `pointsman gate {before.model} "
+                f"{next(iter(missing)).version} --suite FILE` where it can record its result, then ask again"
             )
 
     def _made(self, origin: Origin, before: Plan, after: Plan) -> Change:

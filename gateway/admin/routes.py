@@ -80,8 +80,8 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
         "responses": {"200": _success(endpoint)},
     }
     for status in sorted({400, 503, *endpoint.refusals}):
-        kind = MovedOn if status == 409 else Failure
-        operation["responses"][str(status)] = {"description": HTTPStatus(status).phrase, "content": _json(kind)}
+        kinds = (MovedOn, Failure) if status == 409 else (Failure,)
+        operation["responses"][str(status)] = {"description": HTTPStatus(status).phrase, "content": _json(*kinds)}
     if endpoint.body is not None:
         operation["requestBody"] = {"required": True, "content": _json(endpoint.body)}
     return operation
@@ -96,5 +96,7 @@ def _success(endpoint: Endpoint) -> dict[str, Any]:
     return response
 
 
-def _json(kind: type[Contract]) -> dict[str, Any]:
-    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{kind.__name__}"}}}
+def _json(*kinds: type[Contract]) -> dict[str, Any]:
+    """A body of this type, or of any of these."""
+    schemas = [{"$ref": f"#/components/schemas/{kind.__name__}"} for kind in kinds]
+    return {"application/json": {"schema": schemas[0] if len(schemas) == 1 else {"anyOf": schemas}}}

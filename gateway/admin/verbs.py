@@ -11,6 +11,7 @@ from gateway.admin.bodies import (
     PromoteBody,
     RemoveBody,
     RepublishBody,
+    RequireGateBody,
     RollbackBody,
     ShareBody,
     VerbBody,
@@ -54,7 +55,7 @@ async def _promote(control: PlanControl, model: str, origin: Origin, body: Promo
 async def _rollback(control: PlanControl, model: str, origin: Origin, body: RollbackBody) -> Accepted:
     if body.to is not None:
         return await control.restore(model, origin, body.to)
-    return await control.change(model, origin, shifts.rollback)
+    return await control.change(model, origin, shifts.rollback, gated=False)
 
 
 async def _remove(control: PlanControl, model: str, origin: Origin, body: RemoveBody) -> Accepted:
@@ -68,6 +69,10 @@ async def _warm(control: PlanControl, model: str, origin: Origin, body: VersionB
 
 async def _cool(control: PlanControl, model: str, origin: Origin, body: VersionBody) -> Accepted:
     return await control.change(model, origin, lambda plan: shifts.cool(plan, body.version))
+
+
+async def _require_gate(control: PlanControl, model: str, origin: Origin, body: RequireGateBody) -> Accepted:
+    return await control.change(model, origin, lambda plan: shifts.require_gate(plan, required=body.required))
 
 
 async def _republish(control: PlanControl, model: str, origin: Origin, body: RepublishBody) -> Accepted:
@@ -99,6 +104,12 @@ VERBS: Final = (
     Verb("remove", "Take a challenger out", RemoveBody, _remove),
     Verb("warm", "Keep a version loaded without traffic", VersionBody, _warm),
     Verb("cool", "Stop keeping a version loaded without traffic", VersionBody, _cool),
+    Verb(
+        "require-gate",
+        "Whether a version gets more traffic only with a passing gate against the champion",
+        RequireGateBody,
+        _require_gate,
+    ),
     Verb(
         "republish",
         "After the plan store lost changes: settle what runs, or what is stored, as a newer revision",

@@ -16,13 +16,14 @@ from importlib.resources import files
 from typing import Final, NamedTuple, NoReturn, TypeVar
 
 from contracts.errors import Conflict, InvalidRecord, StoreUnavailable
+from contracts.gate import GateResult
 from contracts.plan import Change, Plan
-from contracts.standing import HISTORY, STORE, changed_channel, plan_key, revisions_key
+from contracts.standing import HISTORY, STORE, changed_channel, gates_key, plan_key, revisions_key
 from contracts.wire import decode, encode
 from gateway.fleet.redis_link import Heard, RedisLink, Unanswered, shown
-from gateway.plan_store.store import check_step
+from gateway.plan_store.store import GATES_MAX, check_step
 
-T = TypeVar("T", Plan, Change)
+T = TypeVar("T", Plan, Change, GateResult)
 
 FORMAT: Final = "1"
 POLL_SECONDS: Final = 1.0
@@ -92,6 +93,18 @@ class RedisPlanStore:
         last = "+inf" if upto is None else upto
         found = await self._link.call("EVAL", _HISTORY, len(keys), *keys, limit, last)
         return [self._decoded(Change, text) for text in found]
+
+    async def keep_gate(self, result: GateResult) -> None:
+        """Keep what a gate found, and let go of the oldest beyond GATES_MAX; both bear being done twice."""
+        key = gates_key(result.model)
+        await self._link.calls(
+            ("ZADD", key, result.evaluated_us, encode(result)), ("ZREMRANGEBYRANK", key, 0, -GATES_MAX - 1)
+        )
+
+    async def gates(self, model: str, limit: int) -> list[GateResult]:
+        """At most `limit` gate results, the last evaluated first."""
+        found = await self._link.call("ZREVRANGE", gates_key(model), 0, limit - 1)
+        return [self._decoded(GateResult, text) for text in found]
 
     async def generation(self) -> int:
         """How often there was news, in this process; only the first asking waits for the server."""

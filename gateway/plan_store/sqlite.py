@@ -3,9 +3,10 @@
 Enters: changes. Leaves: plans and their history. Never decides what a plan should be, never blocks the event loop: reads
 and writes run in one thread of their own; only `generation` runs inline, because it costs microseconds.
 
-Two tables: `plans` holds the current plan of each model, `history` every accepted change and is append only (a trigger
-refuses anything else). The file is in WAL mode, so readers never wait for a writer, with synchronous=FULL, so an accepted
-change survives power loss. The history is the audit trail and grows by two plans a change, some kilobytes; nothing trims it.
+Three tables: `plans` holds the current plan of each model, `history` every accepted change and is append only (a trigger
+refuses anything else), `gates` the latest gate results. The file is in WAL mode, so readers never wait for a writer, with
+synchronous=FULL, so an accepted change survives power loss. The history is the audit trail and grows by two plans a change,
+some kilobytes; nothing trims it.
 """
 
 import asyncio
@@ -19,9 +20,10 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from contracts.errors import Conflict, InvalidRecord, StoreUnavailable
+from contracts.gate import GateResult
 from contracts.plan import Change, Plan
 from contracts.wire import decode, encode
-from gateway.plan_store.store import check_step
+from gateway.plan_store.store import GATES_MAX, check_step
 
 T = TypeVar("T")
 
@@ -29,10 +31,21 @@ POLL_TIMEOUT_MS: Final = 10
 """The longest that `generation` holds up the event loop; it waits only while a crashed writer's file is being mended."""
 APPLICATION_ID: Final = 0x50545331
 FORMAT: Final = 1
+GATES: Final = """
+CREATE TABLE IF NOT EXISTS gates (
+    model TEXT NOT NULL,
+    evaluated_us INTEGER NOT NULL,
+    gate_id TEXT NOT NULL,
+    result TEXT NOT NULL,
+    PRIMARY KEY (model, evaluated_us, gate_id)
+) STRICT, WITHOUT ROWID
+"""
+"""Made at opening too: stores that are older than gates have none."""
 SCHEMA: Final = f"""
 PRAGMA journal_mode = WAL;
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {FORMAT};
+{GATES};
 CREATE TABLE plans (model TEXT PRIMARY KEY, revision INTEGER NOT NULL, plan TEXT NOT NULL) STRICT;
 CREATE TABLE history (
     number INTEGER PRIMARY KEY,
@@ -82,6 +95,14 @@ class SqlitePlanStore:
         """At most `limit` changes, newest first."""
         return await self._in_thread(lambda db: _history(db, model, limit, upto))
 
+    async def keep_gate(self, result: GateResult) -> None:
+        """Keep what a gate found, and let go of the oldest beyond GATES_MAX."""
+        await self._in_thread(lambda db: _keep_gate(db, result))
+
+    async def gates(self, model: str, limit: int) -> list[GateResult]:
+        """At most `limit` gate results, the last evaluated first."""
+        return await self._in_thread(lambda db: _gates(db, model, limit))
+
     async def generation(self) -> int:
         """A number that changes with every commit of anyone: a stat and one PRAGMA on a connection that never writes."""
         if self._poll is None or self._lost:
@@ -123,6 +144,7 @@ class SqlitePlanStore:
                 _make(self._path)
             stat = self._path.stat()
             self._records, self._poll = self._connect(self._busy_timeout_ms), self._connect(POLL_TIMEOUT_MS)
+            self._records.execute(GATES)
             self._file = (stat.st_dev, stat.st_ino)
             self._openings += 1
             return self._records
@@ -249,6 +271,26 @@ def _history(db: sqlite3.Connection, model: str | None, limit: int, upto: int | 
             (model, upto, limit),
         )
     return [decode(Change, text.encode()) for (text,) in rows]
+
+
+def _keep_gate(db: sqlite3.Connection, result: GateResult) -> None:
+    with _transaction(db):
+        db.execute(
+            "INSERT OR IGNORE INTO gates VALUES (?, ?, ?, ?)",
+            (result.model, result.evaluated_us, result.gate_id, encode(result).decode()),
+        )
+        db.execute(
+            "DELETE FROM gates WHERE model = ?1 AND (evaluated_us, gate_id) NOT IN (SELECT evaluated_us, gate_id "
+            "FROM gates WHERE model = ?1 ORDER BY evaluated_us DESC, gate_id DESC LIMIT ?2)",
+            (result.model, GATES_MAX),
+        )
+
+
+def _gates(db: sqlite3.Connection, model: str, limit: int) -> list[GateResult]:
+    rows = db.execute(
+        "SELECT result FROM gates WHERE model = ? ORDER BY evaluated_us DESC, gate_id DESC LIMIT ?", (model, limit)
+    )
+    return [decode(GateResult, text.encode()) for (text,) in rows]
 
 
 @contextmanager

@@ -2,10 +2,14 @@
 
 from typing import Final, Protocol
 
+from contracts.gate import GateResult
 from contracts.plan import Change, Plan
 
 REPUBLISH: Final = "republish"
 """The one verb that may skip revisions: it brings a store that lost some back above what the workers run."""
+
+GATES_MAX: Final = 200
+"""Gate results kept of one model; the ones that were evaluated longest ago go first. The prediction log has them all."""
 
 
 class PlanStore(Protocol):
@@ -27,6 +31,14 @@ class PlanStore(Protocol):
 
     async def history(self, model: str | None, limit: int, upto: int | None = None) -> list[Change]:
         """At most `limit` changes, newest first: of one model, if given only up to revision `upto`; or of all models."""
+        ...
+
+    async def keep_gate(self, result: GateResult) -> None:
+        """Keep what a gate found, durably; the same result twice is kept once. At most GATES_MAX of a model stay."""
+        ...
+
+    async def gates(self, model: str, limit: int) -> list[GateResult]:
+        """At most `limit` gate results of a model, the last evaluated first."""
         ...
 
     async def generation(self) -> int:

@@ -89,9 +89,9 @@ def rollback(plan: Plan) -> Plan:
 
 
 def restore(plan: Plan, older: Plan) -> Plan:
-    """The content of an older revision, as a new one."""
+    """The content of an older revision, as a new one; whether a gate is required stays as it is."""
     assert older.model == plan.model, f"{older.model} is not {plan.model}"
-    return replace(older, revision=plan.revision + 1)
+    return replace(older, revision=plan.revision + 1, gate_required=plan.gate_required)
 
 
 def rewrite(plan: Plan, wanted: Plan) -> Plan:
@@ -114,6 +114,11 @@ def remove(plan: Plan, name: str) -> Plan:
     """Take a challenger out; its units go back to the champion and it is no longer kept loaded."""
     gone = named_challenger(plan, name)
     return _next(plan, challengers=tuple(c for c in plan.challengers if c.name != gone.name))
+
+
+def require_gate(plan: Plan, *, required: bool) -> Plan:
+    """From now on a version gets more traffic only with a passing gate against the champion, or without one again."""
+    return _next(plan, gate_required=required)
 
 
 def warm(plan: Plan, ref: VersionRef) -> Plan:

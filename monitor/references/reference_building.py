@@ -67,7 +67,7 @@ def build_reference(
         Feature(name=name, bins=bins_of(values, categorical=name in declared))
         for name, values in sample.columns.items()
     )
-    truths = _truths(task, sample.labels)
+    truths = None if sample.labels is None or task is None else truths_of(task, sample.labels)
     reference = Reference(
         model=model,
         version=version,
@@ -144,10 +144,8 @@ def _check_scores(scores: Floats, task: Task | None) -> None:
         )
 
 
-def _truths(task: Task | None, labels: Values | None) -> Floats | None:
-    """The labels as `monitor.counts.truth` reads them, NaN where null."""
-    if labels is None or task is None:
-        return None
+def truths_of(task: Task, labels: Values) -> Floats:
+    """The labels as `monitor.counts.truth` reads them, NaN where null: [n]. `InvalidInput` names one that is none."""
     table = truth_table(task)
     truths = np.full(len(labels), np.nan)
     for row, label in enumerate(labels.tolist() if isinstance(labels, np.ndarray) else labels):

@@ -79,7 +79,7 @@ class Trail:
             if seq in keyed.poison:
                 messages.append(self._tombstone(lane, key, place, entry.kind, len(value), keyed.poison[seq]))
             else:
-                headers = headers_of(slot, entry.kind, place)
+                headers = headers_of(slot, entry.kind, place, value)
                 messages.append(Message(lane, key, value, headers, seq, seq in suspects))
         return messages
 

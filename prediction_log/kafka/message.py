@@ -31,6 +31,8 @@ TYPES: Final = {
     Kind.LABEL: "pointsman.label.v1",
     Kind.AUDIT: "pointsman.change.v1",
 }
+GATE: Final = "pointsman.gate.v1"
+"""An audit record that is a gate's result, not a change of a plan."""
 _CONTROL_TYPES: Final = {kind: f"pointsman.{kind}.v1" for kind in ("seal", "tombstone", "loss", "manifest")}
 _CONTROL_OF: Final[dict[bytes, ControlKind]] = {
     name.encode(): cast("ControlKind", kind) for kind, name in _CONTROL_TYPES.items()
@@ -80,8 +82,13 @@ class _OfModel(msgspec.Struct):
     model: str
 
 
+class _OfGate(msgspec.Struct):
+    gate_id: str
+
+
 _DECODE_IDENTIFIED: Final = msgspec.json.Decoder(_Identified).decode
 _DECODE_OF_MODEL: Final = msgspec.json.Decoder(_OfModel).decode
+_DECODE_OF_GATE: Final = msgspec.json.Decoder(_OfGate).decode
 
 
 def key_of(kind: Kind, payload: bytes) -> bytes:
@@ -106,9 +113,10 @@ def key_of(kind: Kind, payload: bytes) -> bytes:
     return encoded
 
 
-def headers_of(slot: str, kind: Kind, place: Place) -> Headers:
-    """The headers of a record's message."""
-    return [*_constant(slot, TYPES[kind]), *_placed(place)]
+def headers_of(slot: str, kind: Kind, place: Place, payload: bytes = b"") -> Headers:
+    """The headers of a record's message; the payload of an audit record tells which of the two types it has."""
+    event_type = GATE if kind is Kind.AUDIT and _is_gate(payload) else TYPES[kind]
+    return [*_constant(slot, event_type), *_placed(place)]
 
 
 def control_headers(slot: str, kind: ControlKind, event_id: str, place: Place | None = None) -> Headers:
@@ -117,6 +125,14 @@ def control_headers(slot: str, kind: ControlKind, event_id: str, place: Place | 
     if place is None:
         return [*constant, ("ce_id", event_id.encode())]
     return [*constant, *_placed(place, f"{event_id}/" if event_id else "")]
+
+
+def _is_gate(payload: bytes) -> bool:
+    try:
+        _DECODE_OF_GATE(payload)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return False
+    return True
 
 
 @lru_cache(maxsize=4096)
@@ -159,7 +175,7 @@ def read_message(
 
 
 def _read_record(kind: Kind, value: bytes, event_type: bytes, named: dict[str, bytes]) -> Entry | Undecodable:
-    if event_type != TYPES[kind].encode():
+    if event_type != TYPES[kind].encode() and (kind is not Kind.AUDIT or event_type != GATE.encode()):
         return Undecodable(f"ce_type {event_type[:80]!r} in a topic of {TYPES[kind]}")
     place = _read_place(named)
     if isinstance(place, Undecodable):

@@ -8,10 +8,11 @@ import pytest
 from msgspec.structs import replace
 
 from contracts.errors import Conflict
+from contracts.gate import GateCheck, GateResult
 from contracts.plan import Change, VersionRef
 from gateway.plan_store.redis import RedisPlanStore
 from gateway.plan_store.sqlite import SqlitePlanStore
-from gateway.plan_store.store import REPUBLISH
+from gateway.plan_store.store import GATES_MAX, REPUBLISH
 from gateway.traffic import shifts
 
 pytestmark = pytest.mark.anyio
@@ -197,3 +198,65 @@ async def test_a_republished_plan_may_leap_over_what_the_store_lost(store):
     assert await store.history("m", 1, upto=8) == [one]
     with pytest.raises(AssertionError, match="one step"):
         await store.write(replace(leap, revision=1, after=replace(leap.after, revision=1)))
+
+
+def gate(number, model="m", at_us=None):
+    check = GateCheck(
+        kind="headline", name="auc", observed=0.0, low=-0.1, high=0.1, threshold=0.2, n=500, outcome="pass"
+    )
+    return GateResult(
+        gate_id=f"01890000-0000-7000-8000-{number:012x}",
+        model=model,
+        candidate=VersionRef(version="2", digest="d2"),
+        baseline=VersionRef(version="1", digest="d1"),
+        data_sha256="a" * 64,
+        policy_sha256="b" * 64,
+        rows=500,
+        seed=0,
+        checks=(check,),
+        outcome="pass",
+        evaluated_us=1_700_000_000_000_000 + number if at_us is None else at_us,
+        who="ada",
+        pointsman="0.1.0",
+    )
+
+
+async def test_gate_results_are_kept_for_everyone_the_last_evaluated_first(store, open_store):
+    assert await store.gates("m", 10) == []
+    for number in (2, 1, 3):
+        await store.keep_gate(gate(number))
+    await store.keep_gate(gate(7, "other"))
+    other = open_store()
+
+    assert await other.gates("m", 10) == [gate(3), gate(2), gate(1)]
+    assert await store.gates("m", 2) == [gate(3), gate(2)]
+    assert await store.gates("other", 10) == [gate(7, "other")]
+    await other.aclose()
+
+
+async def test_gate_results_of_one_moment_stand_in_the_order_of_their_ids(store):
+    for number in (2, 3, 1):
+        await store.keep_gate(gate(number, at_us=5))
+    assert await store.gates("m", 10) == [gate(number, at_us=5) for number in (3, 2, 1)]
+
+
+async def test_the_same_gate_result_twice_is_kept_once(store):
+    await store.keep_gate(gate(1))
+    await store.keep_gate(gate(1))
+    assert await store.gates("m", 10) == [gate(1)]
+
+
+async def test_of_gate_results_a_bounded_number_stays_and_the_oldest_go(store):
+    for number in range(GATES_MAX + 3):
+        await store.keep_gate(gate(number))
+    await store.keep_gate(gate(0))
+    kept = await store.gates("m", GATES_MAX + 10)
+    assert len(kept) == GATES_MAX
+    assert (kept[0], kept[-1]) == (gate(GATES_MAX + 2), gate(3))
+
+
+async def test_gates_and_plans_do_not_touch_each_other(store):
+    await store.write(one := first())
+    await store.keep_gate(gate(1))
+    assert await store.read("m") == one.after
+    assert await store.history(None, 10) == [one]

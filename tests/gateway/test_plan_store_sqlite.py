@@ -263,3 +263,12 @@ async def test_commits_reach_the_disk_before_they_are_accepted(store, first):
     synchronous = await store._in_thread(lambda db: db.execute("PRAGMA synchronous").fetchone()[0])
 
     assert (journal, synchronous) == ("wal", 2)
+
+
+async def test_a_store_that_is_older_than_gates_gets_a_place_for_them(store, first, path):
+    await store.write(first)
+    await store.aclose()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("DROP TABLE gates")
+    assert await store.gates("m", 10) == []
+    assert await store.read("m") == first.after

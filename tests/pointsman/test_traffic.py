@@ -19,6 +19,7 @@ from contracts.plan import VersionRef
 from contracts.standing import MonitorStanding
 from contracts.wire import encode
 from gateway.admin.app import AdminParts, admin_app
+from gateway.admin.gate_book import GateBook
 from gateway.admin.plan_control import PlanControl
 from gateway.admin.version_check import VersionCheck
 from gateway.clock import system_clock
@@ -139,7 +140,7 @@ def serve(folder, listener):
         return await applied_of(model, LastGood(folder / "last_good"), fleet)
 
     control = PlanControl(store, registry, VersionCheck(registry, probe), audit, system_clock(), applied)
-    app = admin_app(AdminParts(control, store, registry, fleet, system_clock(), "0.1.0"))
+    app = admin_app(AdminParts(control, GateBook(store, audit), store, registry, fleet, system_clock(), "0.1.0"))
     server = Server(Quiet(app, lifespan="off", ws="none", log_config=None, access_log=False))
 
     async def run():

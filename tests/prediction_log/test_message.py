@@ -60,6 +60,17 @@ def test_what_is_sent_is_what_is_read(kind):
     assert read == Entry(LOG_ID, 17, kind, b'{"any":1}', 3, 12)
 
 
+def test_an_audit_record_that_is_a_gate_has_a_type_of_its_own_and_only_there():
+    payload = b'{"schema":1,"gate_id":"g","model":"m"}'
+    headers = headers_of("w", Kind.AUDIT, PLACE, payload)
+
+    assert dict(headers)["ce_type"] == b"pointsman.gate.v1"
+    assert dict(headers_of("w", Kind.AUDIT, PLACE, b'{"model":"m"}'))["ce_type"] == b"pointsman.change.v1"
+    assert dict(headers_of("w", Kind.LABEL, PLACE, payload))["ce_type"] == b"pointsman.label.v1"
+    assert read_message(Kind.AUDIT, b"m", payload, headers) == Entry(LOG_ID, 17, Kind.AUDIT, payload, 3, 12)
+    assert isinstance(read_message(Kind.LABEL, b"m", payload, headers), Undecodable)
+
+
 def test_seals_and_tombstones_have_a_place_losses_and_manifests_have_none():
     for kind in ("seal", "tombstone"):
         headers = control_headers("w", kind, kind, PLACE)

@@ -9,6 +9,7 @@ import pytest
 from contracts.errors import ModelRejected
 from contracts.plan import VersionRef
 from gateway.admin.app import AdminParts, admin_app
+from gateway.admin.gate_book import GateBook
 from gateway.admin.plan_control import PlanControl
 from gateway.admin.version_check import VersionCheck
 from gateway.clock import system_clock
@@ -44,7 +45,8 @@ class Desk:
         self.fleet = HostFleet(folder, self.clock.now_us)
         self.last_good = LastGood(folder / "last_good")
         self.control = PlanControl(self.store, self.registry, self.check_version, self.audit, self.clock, self.applied)
-        parts = AdminParts(self.control, self.store, self.registry, self.fleet, self.clock, "0.1.0")
+        gates = GateBook(self.store, self.audit)
+        parts = AdminParts(self.control, gates, self.store, self.registry, self.fleet, self.clock, "0.1.0")
         self.app = admin_app(parts)
         transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
         self.client = httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8003")

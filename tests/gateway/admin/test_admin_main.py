@@ -7,9 +7,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from contracts.plan import Change
+from contracts.gate import GateCheck, GateResult
+from contracts.plan import Change, VersionRef
 from contracts.settings import Settings
-from contracts.wire import decode
+from contracts.wire import decode, encode
 from gateway.admin.main import serve_admin
 from prediction_log.spool.reader import SpoolReader
 from prediction_log.spool.segment import Kind
@@ -52,6 +53,36 @@ async def test_a_shift_is_probed_stored_and_audited_and_the_server_stops_when_to
         ("start", "pointsman", 1),
         ("canary", "ada", 2),
     ]
+
+
+async def test_a_gate_is_an_audit_record_too(settings):
+    gate = GateResult(
+        gate_id="01890000-0000-7000-8000-000000000001",
+        model="flight-delay",
+        candidate=VersionRef(version="2", digest="d2"),
+        baseline=None,
+        data_sha256="",
+        policy_sha256="b" * 64,
+        rows=0,
+        seed=0,
+        checks=(GateCheck(kind="policy", name="empty", outcome="missing"),),
+        outcome="missing",
+        evaluated_us=1,
+        who="ada",
+        pointsman="0.1.0",
+    )
+    listener, stop = socket.create_server(("127.0.0.1", 0)), asyncio.Event()
+    serving = asyncio.create_task(serve_admin(settings, listener, stop))
+    port = listener.getsockname()[1]
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+        kept = await client.post(f"{SHIFT}gates", content=encode(gate))
+    stop.set()
+    await asyncio.wait_for(serving, 20)
+    listener.close()
+
+    assert kept.status_code == 200, kept.text
+    entries = [e for e in SpoolReader(settings.state_dir / "spool", {}).poll(1000) if e.kind == Kind.AUDIT]
+    assert [decode(GateResult, entry.payload) for entry in entries] == [gate]
 
 
 def audited(spool: Path):

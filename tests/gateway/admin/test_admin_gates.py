@@ -1,0 +1,91 @@
+"""Gate results over HTTP: kept, listed, logged; refused where they say otherwise than their checks."""
+
+import msgspec
+import pytest
+
+from contracts.errors import LogUnavailable
+from contracts.gate import GateCheck, GateResult
+from contracts.plan import VersionRef
+from contracts.wire import decode, encode
+
+pytestmark = pytest.mark.anyio
+
+GATES = "/admin/models/flight-delay/gates"
+
+
+def gate(number=1, outcome="pass", model="flight-delay"):
+    check = GateCheck(
+        kind="headline", name="auc", observed=0.0, low=-0.1, high=0.1, threshold=0.2, n=500, outcome=outcome
+    )
+    return GateResult(
+        gate_id=f"01890000-0000-7000-8000-{number:012x}",
+        model=model,
+        candidate=VersionRef(version="2", digest="d2"),
+        baseline=VersionRef(version="1", digest="d1"),
+        data_sha256="a" * 64,
+        policy_sha256="b" * 64,
+        rows=500,
+        seed=0,
+        checks=(check,),
+        outcome=outcome,
+        evaluated_us=number,
+        who="ada",
+        pointsman="0.1.0",
+    )
+
+
+async def post(desk, content, status=200):
+    response = await desk.client.post(GATES, content=content)
+    assert response.status_code == status, response.text
+    return response.json()
+
+
+def changed(**fields):
+    return msgspec.json.encode(msgspec.json.decode(encode(gate())) | fields)
+
+
+async def test_a_result_is_kept_listed_and_logged(desk):
+    assert await desk.get(GATES) == {"gates": []}
+    for number in (1, 2):
+        reply = await post(desk, encode(gate(number)))
+        assert reply["warnings"] == []
+    listed = (await desk.client.get(GATES)).json()["gates"]
+    assert [decode(GateResult, msgspec.json.encode(one)) for one in listed] == [gate(2), gate(1)]
+    assert len((await desk.get(f"{GATES}?limit=1"))["gates"]) == 1
+    assert desk.audited == [gate(1), gate(2)]
+
+
+async def test_the_same_result_twice_is_kept_and_logged_once(desk):
+    await post(desk, encode(gate()))
+    await post(desk, encode(gate()))
+    assert len((await desk.get(GATES))["gates"]) == 1
+    assert desk.audited == [gate()]
+    said = await post(desk, changed(who="eve"), 409)
+    assert "is kept with another content" in said["error"]
+
+
+async def test_a_full_log_is_told_and_the_result_is_kept(desk):
+    desk.audit_error = LogUnavailable("the disk is full")
+    reply = await post(desk, encode(gate()))
+    assert reply["warnings"] == ["the gate is kept, but missing from the log: the disk is full"]
+    assert len((await desk.get(GATES))["gates"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (encode(gate(model="other")), "the gate is of model 'other'"),
+        (changed(outcome="inconclusive"), "the gate says 'inconclusive', its checks say 'pass'"),
+        (changed(checks=[]), "the gate says 'pass', its checks say 'missing'"),
+        (changed(gate_id="1"), "gate_id: '1' is no UUIDv7"),
+        (changed(policy_sha256=""), "64 hexadecimal digits"),
+        (changed(approved=True), "unknown field `approved`"),
+        (changed(schema=2), "schema"),
+        (b"{}", "missing required field"),
+    ],
+)
+async def test_what_is_no_gate_of_this_model_is_refused_and_not_kept(desk, content, message):
+    said = await post(desk, content, 400)
+    assert message in said["error"]
+    assert await desk.get(GATES) == {"gates": []}
+    assert desk.audited == []
