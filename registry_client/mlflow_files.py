@@ -19,9 +19,9 @@ from contracts.errors import ModelRejected, NotFound, RegistryUnavailable
 from registry_client.limits import Limits
 from registry_client.mlflow_answers import Entry, Listing, OneRun, Version
 from registry_client.mlflow_rest import API, MlflowRest
-from registry_client.mlmodel import MLMODEL, MLMODEL_BYTES_MAX, Packaging, decode_mlmodel
+from registry_client.mlmodel import Packaging, decode_mlmodel
 from registry_client.names import is_file_name
-from registry_client.vetting import EXAMPLE, GRAPH, check_sizes
+from registry_client.vetting import EXAMPLE, GRAPH, MLMODEL, MLMODEL_BYTES_MAX, check_sizes
 
 PROXY: Final = "/api/2.0/mlflow-artifacts/artifacts"
 STORED: Final = "/model-versions/get-artifact"

@@ -4,7 +4,6 @@ Enters: its bytes, and the inputs of the graph. Leaves: which file is the graph 
 the inputs; or ModelRejected with the reason. Pure. Believes it about names and nulls only: types and shapes are the graph's.
 """
 
-import re
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -14,9 +13,9 @@ import yaml
 from contracts.errors import ModelRejected
 from contracts.metadata import InputMetadata, ModelMetadata
 from registry_client.graph_inputs import GraphInput
+from registry_client.names import plain_name
+from registry_client.vetting import MLMODEL, MLMODEL_BYTES_MAX
 
-MLMODEL: Final = "MLmodel"
-MLMODEL_BYTES_MAX: Final = 2**20
 NODES_MAX: Final = 10_000
 DEPTH_MAX: Final = 32
 OWN_KEY: Final = "pointsman"
@@ -70,15 +69,6 @@ def metadata_of(packaging: Packaging, inputs: Sequence[GraphInput]) -> ModelMeta
     if own.inputs or not packaging.columns:
         return own
     return msgspec.structs.replace(own, inputs=_described(packaging.columns, inputs))
-
-
-def plain_name(name: str) -> str:
-    """The name that exporters give an input for a column of that name.
-
-    >>> plain_name("home country")
-    'home_country'
-    """
-    return re.sub(r"[^0-9A-Za-z_]", "_", name)
 
 
 def _described(columns: Sequence[Column], inputs: Sequence[GraphInput]) -> tuple[InputMetadata, ...]:

@@ -11,13 +11,13 @@ from contracts.errors import InvalidRecord, ModelRejected
 from contracts.metadata import ModelMetadata
 from contracts.wire import decode
 from registry_client.external_data import check_external_data
-from registry_client.graph_inputs import graph_inputs
 from registry_client.limits import Limits
-from registry_client.mlmodel import MLMODEL, MLMODEL_BYTES_MAX, decode_mlmodel, metadata_of
 
 GRAPH = "model.onnx"
 METADATA = "model.json"
 EXAMPLE = "input_example.json"
+MLMODEL = "MLmodel"
+MLMODEL_BYTES_MAX = 2**20
 
 
 def vet(folder: Path, limits: Limits) -> ModelMetadata:
@@ -66,6 +66,10 @@ def _mlmodel_metadata(folder: Path) -> ModelMetadata:
     path = folder / MLMODEL
     if not path.exists():
         return ModelMetadata()
+    # few versions have one, and a YAML parser takes long to import
+    from registry_client.graph_inputs import graph_inputs  # noqa: PLC0415
+    from registry_client.mlmodel import decode_mlmodel, metadata_of  # noqa: PLC0415
+
     packaging = decode_mlmodel(path.read_bytes())
     if not packaging.columns:
         return packaging.metadata or ModelMetadata()

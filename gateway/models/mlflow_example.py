@@ -11,7 +11,7 @@ from typing import Any, Final
 from contracts.errors import InvalidInput
 from contracts.signature import Signature
 from gateway.protocol.wording import listed
-from registry_client.mlmodel import plain_name
+from registry_client.names import plain_name
 
 SPLIT: Final = "dataframe_split"
 INPUTS: Final = "inputs"
