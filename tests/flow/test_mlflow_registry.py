@@ -277,9 +277,13 @@ def infer(running, x, version=None):
 def test_predictions_follow_the_champion_and_outlive_the_server(mlflow, start, until):
     mlflow.alias("m", "champion", "1")
     settings = {"registry": mlflow.url, "registry_poll_seconds": 0.3, "workers": 1}
-    running = start("serve", **settings)
+    running = start("up", **settings)
 
     assert infer(running, [1, 2, 3]) == ("1", [6.0])
+    summaries = f"{running.monitor}/summaries?model=m&version=1"
+    until(
+        lambda: httpx.get(summaries, timeout=20).json()["rows"], seconds=60, what="the monitor's count of a prediction"
+    )
     mlflow.alias("m", "champion", "2")
     until(lambda: infer(running, [1, 2, 3]) == ("2", [12.0]), seconds=60, what="the move of the champion")
     reply = httpx.post(
