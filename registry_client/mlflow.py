@@ -34,9 +34,11 @@ from registry_client.vetting import GRAPH, read_metadata
 POLL_SECONDS: Final = 10.0
 POLL_SECONDS_MAX: Final = 300.0
 JITTER: Final = 0.2
-FACTS_SECONDS: Final = 5.0
+FACTS_SECONDS: Final = 10.0
 """What was asked of a version is not asked again within this time: gateway and monitor ask often."""
 REFERENCE_SECONDS: Final = 60.0
+REJECTED_SECONDS: Final = 600.0
+"""A version that was rejected is not fetched again within this time: what was wrong may have been the server's settings."""
 CLAIM_SECONDS: Final = 0.2
 STAGES: Final = ("Production", "Staging")
 NAME_RULE: Final = "a name is 1 to 128 letters, digits or '._-', no '._-' first, and an alias is no number"
@@ -55,6 +57,14 @@ class Facts(NamedTuple):
     def origin(self) -> str:
         """What tells this version from another one that once had or will have its number."""
         return f"{self.version.creation_timestamp} {self.version.source or ''}"
+
+
+class Rejected(NamedTuple):
+    """Why the version of an origin was rejected, and until when that is not asked again."""
+
+    origin: str
+    reason: str
+    until: float
 
 
 class MlflowRegistry:
@@ -83,7 +93,7 @@ class MlflowRegistry:
         self._questions = MlflowQuestions(rest, limits, page_entries)
         self._watch = Watch(rest.server, limits.entries_max)
         self._facts: dict[tuple[str, str], Facts] = {}
-        self._rejected: dict[tuple[str, str], tuple[str, str]] = {}  # origin and reason
+        self._rejected: dict[tuple[str, str], Rejected] = {}
         self._references: dict[tuple[str, str], tuple[float, Reference | None]] = {}
 
     async def models(self) -> list[str]:
@@ -188,8 +198,8 @@ class MlflowRegistry:
         """The files that the server has now, from the cache where they were fetched before."""
         facts = await self._ask_facts(model, version)
         rejected = self._rejected.get((model, version))
-        if rejected is not None and rejected[0] == facts.origin:
-            raise ModelRejected(rejected[1])
+        if rejected is not None and rejected.origin == facts.origin and self._clock() < rejected.until:
+            raise ModelRejected(rejected.reason)
         async with self._claimed(model, version):
             known = await self._on_disk(self._cache.remembered, model, version)
             digest = known.digest if known is not None and known.origin == facts.origin else None
@@ -223,8 +233,8 @@ class MlflowRegistry:
                 finally:
                     await asyncio.to_thread(owned.close)
         except ModelRejected as error:
-            reason = f"{model} version {version}: {error}"
-            self._keep(self._rejected, (model, version), (facts.origin, reason))
+            reason, until = f"{model} version {version}: {error}", self._clock() + REJECTED_SECONDS
+            self._keep(self._rejected, (model, version), Rejected(facts.origin, reason, until))
             raise ModelRejected(reason) from None
         except OSError as error:
             raise RegistryUnavailable(f"{model} version {version} cannot be cached: {error.strerror}") from error

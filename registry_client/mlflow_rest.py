@@ -8,15 +8,15 @@ refused. Never decides what is asked, and never shows credentials.
 import asyncio
 import os
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Final, TypeVar
 
 import httpx
 import msgspec
 
-from contracts.errors import RegistryUnavailable
+from contracts.errors import PointsmanError, RegistryUnavailable
 from registry_client.limits import Limits
 from registry_client.mlflow_answers import GOOD, Reply, decode_answer, refusal_of
 
@@ -44,6 +44,10 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
     headers: Mapping[str, str]
     cafile: str | None = None
 
+    def __repr__(self) -> str:
+        """Without the credentials."""
+        return f"Access({self.url!r})"
+
 
 class MlflowRest:
     """Questions to one server. `failures` counts how often in a row it was not to be reached. Close it after use.
@@ -69,13 +73,13 @@ class MlflowRest:
 
     async def ask(self, path: str, params: Mapping[str, str], question: str, kind: type[T]) -> T:
         """The document at `API` + `path`; `question` says in an error what was asked for."""
-        reply = await self._read(API + path, params, question, self._limits.document_bytes_max)
-        return decode_answer(self.server, reply, kind)
+        return await self.ask_elsewhere(API + path, params, question, kind)
 
     async def ask_elsewhere(self, path: str, params: Mapping[str, str], question: str, kind: type[T]) -> T:
         """The document at `path`, beside the API proper."""
-        reply = await self._read(path, params, question, self._limits.document_bytes_max)
-        return decode_answer(self.server, reply, kind)
+        with self._counted():
+            reply = await self._read(path, params, question, self._limits.document_bytes_max)
+            return decode_answer(self.server, reply, kind)
 
     async def document(self, path: str, params: Mapping[str, str], question: str, size: int) -> bytes:
         """A small file of exactly `size` bytes, at most `Limits.document_bytes_max`."""
@@ -83,17 +87,18 @@ class MlflowRest:
             raise RegistryUnavailable(
                 f"{question} has {size} bytes; at most {self._limits.document_bytes_max} are read"
             )
-        reply = await self._read(path, params, question, size)
-        if len(reply.body) != size:
-            raise self._wrong_size(question, len(reply.body), size)
-        return reply.body
+        with self._counted():
+            reply = await self._read(path, params, question, size)
+            if len(reply.body) != size:
+                raise self._wrong_size(question, len(reply.body), size)
+            return reply.body
 
     async def file(self, path: str, params: Mapping[str, str], question: str, size: int, target: Path) -> None:
         """Write a file of exactly `size` bytes to the new file `target`, durably and read-only. OSError passes through."""
         descriptor = await asyncio.to_thread(
             os.open, target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400
         )
-        with os.fdopen(descriptor, "wb", buffering=0) as file:
+        with os.fdopen(descriptor, "wb", buffering=0) as file, self._counted():
             seconds = FILE_SECONDS + size / FILE_BYTES_PER_SECOND_MIN
             written, waiting = 0, bytearray()
             async with self._replying(path, params, question, seconds) as response:
@@ -136,14 +141,24 @@ class MlflowRest:
                     await self._refuse(response, question)
                 yield response
         except TimeoutError:
-            self.failures += 1
             raise RegistryUnavailable(
                 f"{self.server} was too slow with {question}: not there after {seconds:g} s"
             ) from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            self.failures += 1
             said = str(error) or type(error).__name__
             raise RegistryUnavailable(f"{self.server} did not answer for {question}: {said}; does it run?") from error
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        """Count outages in a row: a refusal for good reason is none, an answer that nobody understands is one."""
+        try:
+            yield
+        except RegistryUnavailable:
+            self.failures += 1
+            raise
+        except PointsmanError:
+            self.failures = 0
+            raise
         self.failures = 0
 
     async def _refuse(self, response: httpx.Response, question: str) -> None:
@@ -156,7 +171,6 @@ class MlflowRest:
             self.server, response.url.netloc.decode(), question, _reply(response, bytes(body[:REFUSAL_BYTES_MAX]))
         )
         assert refusal is not None, "only what is not good is refused"
-        self.failures = self.failures + 1 if isinstance(refusal, RegistryUnavailable) else 0
         raise refusal
 
     async def _pieces(self, response: httpx.Response, question: str, bytes_max: int) -> AsyncIterator[bytes]:

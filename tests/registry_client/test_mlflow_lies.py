@@ -7,6 +7,7 @@ import pytest
 
 from contracts.errors import ModelRejected, NotFound, RegistryUnavailable
 from registry_client.cache import VersionCache
+from registry_client.choice import open_registry
 from registry_client.limits import Limits
 from registry_client.mlflow import MlflowRegistry
 from registry_client.mlflow_rest import Access, MlflowRest
@@ -28,7 +29,7 @@ def meet(tmp_path, files):
     def meet(scenario, limits=None, **seconds):
         async def run():
             bounds = limits or Limits()
-            ticks = iter(range(0, 10**9, 1000))
+            ticks = iter(range(0, 10**9, 100))
             async with LyingServer(dict(files)) as server:
                 rest = MlflowRest(Access(url=server.url, headers={}), bounds, **seconds)
                 registry = MlflowRegistry(
@@ -481,6 +482,13 @@ def test_polls_are_spread_and_rarer_while_the_server_is_away(meet):
         server.instead.clear()
         await registry.models()
         assert registry.poll_after(0) == 10
+        server.instead["registered-models/search"] = HTML
+        for _ in range(2):
+            with pytest.raises(RegistryUnavailable):
+                await registry.models()
+        assert registry.poll_after(0) == 40
+        server.instead.clear()
+        await registry.models()
         registry._draw = lambda: 0.0
         assert registry.poll_after(0) == 8
         registry._draw = lambda: 0.75
@@ -543,3 +551,36 @@ def test_the_artifact_proxy_is_asked_below_the_versions_own_root_only(meet):
         assert f"mlflow-artifacts:/{ROOT}" == LOCATION
 
     meet(scenario)
+
+
+def test_a_rejected_version_is_tried_again_after_a_while(meet, files):
+    async def scenario(server, registry):
+        server.location = "/srv/artifacts"
+        with pytest.raises(ModelRejected, match="start MLflow with --serve-artifacts"):
+            await registry.fetch("m", "1")
+        server.location = LOCATION
+        with pytest.raises(ModelRejected, match="start MLflow with --serve-artifacts"):
+            await registry.fetch("m", "1")
+        for _ in range(10):
+            registry._clock()
+        assert (await registry.fetch("m", "1")).version == "1"
+
+    meet(scenario)
+
+
+def test_credentials_are_sent_and_never_shown(tmp_path):
+    async def scenario():
+        async with LyingServer({}) as server:
+            environment = {"MLFLOW_TRACKING_TOKEN": "secret", "MLFLOW_WORKSPACE": "team-a"}
+            registry = open_registry(server.url, tmp_path, environment)
+            await registry.models()
+            server.instead["registered-models/search"] = Answer(401, b"", "text/html")
+            with pytest.raises(RegistryUnavailable) as caught:
+                await registry.models()
+            await registry.aclose()
+            assert all("authorization: Bearer secret\r\n" in head for head in server.heads)
+            assert all("x-mlflow-workspace: team-a\r\n" in head.lower() for head in server.heads)
+            assert "secret" not in str(caught.value)
+
+    asyncio.run(scenario())
+    assert "secret" not in repr(Access(url="http://host", headers={"authorization": "Bearer secret"}))
