@@ -7,7 +7,8 @@ FAULTS ?= 50
 SEEDS ?= 1 2 3 4
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format docs kafka redis bench bench-fleet bench-peers bench-latency bench-overload soak mutate lock clean
+.PHONY: help setup demo test check format docs kafka redis mlflow bench bench-fleet bench-peers bench-latency bench-overload soak \
+	mutate lock clean
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1	/' | expand -t 15
@@ -57,6 +58,9 @@ kafka: $(VENV)/test.stamp  ## a Kafka for development, until Ctrl-C: prints its 
 
 redis: $(VENV)/test.stamp  ## a Redis for development, until Ctrl-C: prints its URL
 	$(BIN)/python -m tests.services.redis
+
+mlflow: $(VENV)/test.stamp  ## an MLflow for development, until Ctrl-C: prints its address (in an environment of its own)
+	$(BIN)/python -m tests.services.mlflow
 
 bench: $(VENV)/test.stamp  ## requests/s against the floor, the monitor's predictions/s, then bench-fleet (needs wrk)
 	@command -v wrk >/dev/null || { echo "make bench needs wrk; on Debian: apt-get install wrk"; exit 1; }

@@ -61,7 +61,7 @@ class Settings(Contract, frozen=True, kw_only=True):
     monitor_host: str = "127.0.0.1"
     monitor_port: int = 8004
     workers: int = 1
-    registry_poll_seconds: float = 2.0
+    registry_poll_seconds: float = 0.0
     plan_poll_ms: float = 10.0
     request_timeout_ms: float = 5_000.0
     drain_delay_seconds: float = 0.0

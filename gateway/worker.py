@@ -11,7 +11,6 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import uvicorn
@@ -46,8 +45,8 @@ from gateway.traffic.plan_floor import Applied
 from gateway.traffic.plans import Models, every
 from prediction_log.spool.segment import Kind
 from prediction_log.spool.writer import LogWriter, open_writer
-from registry_client.folder import FolderRegistry
-from registry_client.registry import FetchedVersion
+from registry_client.choice import open_registry
+from registry_client.registry import FetchedVersion, RegistryClient
 
 HEARTBEAT_SECONDS = 1.0
 SHADOW_DRAIN_SECONDS = 2.0
@@ -71,6 +70,7 @@ class Worker(NamedTuple):
     inference: Inference
     shadows: Shadows
     data_plane: DataPlane
+    registry: RegistryClient
     shared: SharedState
     meter: Meter
     report: Report
@@ -103,7 +103,8 @@ def make_worker(settings: Settings, slot: str, log: LogWriter | None, clock: Clo
     answering = ThreadPoolExecutor(settings.session_threads, thread_name_prefix="answers")
     shadowing = ThreadPoolExecutor(1, thread_name_prefix="shadows", initializer=_step_back)
     pools = Pools(Threads(answering, Slots(settings.session_threads)), Threads(shadowing, Slots(1)))
-    models = _make_models(settings, shared, log, clock, pools, report)
+    registry = open_registry(settings.registry, settings.state_dir / "cache", os.environ)
+    models = _make_models(settings, registry, shared, log, clock, pools, report)
     shadows = Shadows(recorder, clock, in_flight_max=SHADOWS_MAX, timeout_ms=settings.request_timeout_ms)
     gateway = Gateway(models.serving, recorder, shadows, clock)
     quota = Quota(settings.quota_requests_per_second) if settings.quota_requests_per_second else None
@@ -119,11 +120,12 @@ def make_worker(settings: Settings, slot: str, log: LogWriter | None, clock: Clo
         clock,
         body_bytes_max=settings.body_bytes_max,
     )
-    return Worker(models, gateway, inference, shadows, data_plane, shared, meter, report, pools)
+    return Worker(models, gateway, inference, shadows, data_plane, registry, shared, meter, report, pools)
 
 
 def _make_models(
     settings: Settings,
+    registry: RegistryClient,
     shared: SharedState,
     log: LogWriter | None,
     clock: Clock,
@@ -137,7 +139,6 @@ def _make_models(
         if log is not None:
             await log.append(Kind.AUDIT, encode(change))
 
-    registry = FolderRegistry(Path(settings.registry), settings.state_dir / "cache")
     loaded = Loaded(registry, load, lambda session: _runner(session, settings, clock, pools))
     last_good = LastGood(settings.state_dir / "last_good")
 
@@ -184,6 +185,7 @@ async def serve_worker(
     server = Server(_uvicorn_config(settings, worker, lane))
     async with AsyncExitStack() as stack:
         stack.push_async_callback(worker.shared.aclose)
+        stack.push_async_callback(worker.registry.aclose)
         stack.callback(worker.close)
         if log is not None:
             stack.push_async_callback(log.aclose)
@@ -248,6 +250,9 @@ async def _ticks(settings: Settings, worker: Worker, edge: Edge) -> None:
     async def save_counts() -> None:
         await worker.report.save_counts(worker.models)
 
+    async def until_next_poll(seconds: float) -> None:
+        await asyncio.sleep(worker.registry.poll_after(seconds))
+
     async def sweep() -> None:
         edge.sweep(asyncio.get_running_loop().time())
         worker.meter.connections = len(edge.connections)
@@ -260,7 +265,8 @@ async def _ticks(settings: Settings, worker: Worker, edge: Edge) -> None:
         spare_the_collector()
         seconds, changed = settings.plan_poll_ms / 1000, worker.shared.store.changed
         group.create_task(every(seconds, worker.models.plan_tick, "plan store", changed))
-        group.create_task(every(settings.registry_poll_seconds, worker.models.registry_tick, "registry"))
+        seconds = settings.registry_poll_seconds
+        group.create_task(every(seconds, worker.models.registry_tick, "registry", until_next_poll))
 
 
 def spare_the_collector() -> None:

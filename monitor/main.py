@@ -6,6 +6,7 @@ Never decides what is counted or how it is judged.
 """
 
 import asyncio
+import os
 import socket
 import time
 from collections.abc import Iterator
@@ -25,7 +26,8 @@ from monitor.measures.policy import MonitorPolicy
 from monitor.pages.answers import Answers
 from monitor.pages.http import MonitorHttp
 from monitor.pages.standing import OwnPartition
-from registry_client.folder import FolderRegistry
+from registry_client.choice import open_registry
+from registry_client.registry import RegistryClient
 
 GRACE_SECONDS: Final = 5
 REGISTRY_SECONDS: Final = 30.0
@@ -56,7 +58,8 @@ async def serve_monitor(settings: Settings, listener: socket.socket | None, stop
 
     Without a `listener` it listens on `monitor_host` and `monitor_port`.
     """
-    counting = _counts(settings)
+    registry = open_registry(settings.registry, settings.state_dir / "cache", os.environ)
+    counting = _counts(settings, registry)
     answers = Answers(counting.path, counting.spool, MonitorPolicy(), _now_us, counting.own)
     server = _Server(_config(settings, MonitorHttp(answers, counting.not_ready, time.monotonic)))
     report = open_report(settings.redis, settings.state_dir)
@@ -71,15 +74,17 @@ async def serve_monitor(settings: Settings, listener: socket.socket | None, stop
     finally:
         answers.close()
         await report.aclose()
+        await registry.aclose()
 
 
 def embedded_consumer(settings: Settings, path: Path) -> Consumer:
     """A consumer as the monitor of one machine has it, with its state at `path`. Needs a running event loop."""
-    return Consumer(path, _catalogue(settings), horizon_days=settings.label_horizon_days)
+    registry = open_registry(settings.registry, settings.state_dir / "cache", os.environ)
+    return Consumer(path, _catalogue(registry), horizon_days=settings.label_horizon_days)
 
 
-def _counts(settings: Settings) -> Counts:
-    catalogue = _catalogue(settings)
+def _counts(settings: Settings, registry: RegistryClient) -> Counts:
+    catalogue = _catalogue(registry)
     if settings.kafka:
         from monitor.fleet.worker import FleetMonitor  # noqa: PLC0415  one machine alone needs no Kafka client
 
@@ -89,8 +94,7 @@ def _counts(settings: Settings) -> Counts:
     return EmbeddedMonitor(settings, catalogue, _now_us)
 
 
-def _catalogue(settings: Settings) -> Catalogue:
-    registry = FolderRegistry(Path(settings.registry), settings.state_dir / "cache")
+def _catalogue(registry: RegistryClient) -> Catalogue:
     facts = VersionFacts(registry, asyncio.get_running_loop(), REGISTRY_SECONDS)
     return Catalogue(facts.reference, facts.metadata)
 

@@ -9,7 +9,9 @@ from typing import Annotated
 
 import typer
 
+from contracts.errors import InvalidSettings
 from pointsman.configuration import load_settings
+from registry_client.choice import is_url
 
 reference_app = typer.Typer(no_args_is_help=True, help="The frozen baseline that a version is measured against.")
 
@@ -25,7 +27,7 @@ def build(
     version: Annotated[str, typer.Argument(help="A registered version.", show_default=False)],
     data: Annotated[Path, typer.Argument(help="CSV or Parquet.", exists=True, dir_okay=False, show_default=False)],
     *,
-    registry: Annotated[Path | None, typer.Option(help="The registry folder; by default the setting.")] = None,
+    registry: Annotated[str | None, typer.Option(help="The registry folder; by default the setting.")] = None,
     label: Annotated[str | None, typer.Option(help="The column of the truth.")] = None,
     score: Annotated[str | None, typer.Option(help="A column of scores, instead of running the model.")] = None,
     slice_: Annotated[list[str] | None, typer.Option("--slice", help="A feature to slice by; may be repeated.")] = None,
@@ -39,6 +41,15 @@ def build(
     """
     from pointsman.reference_making import Wanted, make_reference  # noqa: PLC0415  scipy and ONNX Runtime, for this alone
 
-    root = registry or Path(load_settings(None).registry)
+    root = _folder(registry or load_settings(None).registry)
     path, said = make_reference(root, model, version, data, Wanted(label, score, slice_ or (), categorical or ()))
     typer.echo(f"{path}\n{said}")
+
+
+def _folder(registry: str) -> Path:
+    if is_url(registry):
+        raise InvalidSettings(
+            f"registry = {registry}: a reference is written into a registry folder; put the version's files into one, "
+            "name it with --registry, and log the reference.json that is made beside the model"
+        )
+    return Path(registry)

@@ -5,6 +5,7 @@ Enters: settings and command options. Leaves: an exit code. Never serves a reque
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -23,10 +24,13 @@ from pointsman.child import LOG_FORMAT, told
 from pointsman.claims import bind, sole_owner
 from pointsman.configuration import load_settings
 from pointsman.supervisor import Role, RoleName, supervise
+from registry_client.choice import open_registry
 
 READY_POLL_SECONDS = 0.1
 
-RegistryOption = Annotated[str | None, typer.Option(help="A folder of models: MODEL/VERSION/model.onnx.")]
+RegistryOption = Annotated[
+    str | None, typer.Option(help="A folder of models, MODEL/VERSION/model.onnx; or the URL of an MLflow server.")
+]
 StateOption = Annotated[Path | None, typer.Option(help="Where plans, the prediction log and counts are kept.")]
 WorkersOption = Annotated[int | None, typer.Option(min=1, help="How many gateway processes share the port.")]
 RedisOption = Annotated[str | None, typer.Option(help="The fleet's plan store: redis://HOST:PORT/DB.")]
@@ -88,6 +92,8 @@ def _settings(config: Path | None, **chosen: Any) -> Settings:
 def _run(names: Sequence[RoleName], settings: Settings) -> None:
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    # looked at here, so that what makes no sense is said once and not by each child
+    open_registry(settings.registry, settings.state_dir / "cache", os.environ)
     with ExitStack() as owned:
         for name in names:
             owned.enter_context(sole_owner(settings.state_dir, f"{name}.lock"))

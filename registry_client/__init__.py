@@ -1,1 +1,1 @@
-"""Which versions exist and where their files are: a plain folder today."""
+"""Which versions exist and where their files are: a plain folder, or an MLflow server."""

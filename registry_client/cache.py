@@ -1,7 +1,8 @@
 """The versions we have fetched, on our own disk: content-addressed, private, and all that serving needs.
 
 Layout: `<root>/<digest>/` the files of a version; `<root>/known/<model>/<version>/digest.json` which digest a version had
-when it was last fetched, and `reference.json` its last reference; `<root>/staging-*` copies in the making.
+when it was last fetched, and `reference.json` its last reference (`known-<registry>` where a cache serves a named registry);
+`<root>/staging-*` copies in the making.
 Several processes may share a cache: everything appears and disappears by a rename, and a copy in the making is locked by
 its maker, so that what a dead process left behind can be told apart and is swept away.
 Full: the versions that were not used for longest make room (`Limits.cached_versions_max`).
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from contracts.errors import InvalidRecord, ModelRejected, RegistryUnavailable
+from contracts.metadata import ModelMetadata
 from contracts.wire import Contract, decode, encode
 from registry_client.copying import copy_files, digest_of, hash_files
 from registry_client.limits import Limits
@@ -31,19 +33,25 @@ STAGING_TRIES_MAX = 10
 
 class Known(Contract, frozen=True, kw_only=True):
     """The digest that a version had when its files had these facts; no facts where the files were too fresh to trust
-    that they had stopped changing.
+    that they had stopped changing. A registry that knows versions by something else than facts of files says in `origin`
+    by what, and in `metadata` what it says of the version beside its files.
     """
 
     schema: Literal[1] = 1
     digest: str
-    files: tuple[FileFacts, ...]
+    files: tuple[FileFacts, ...] = ()
+    origin: str = ""
+    metadata: ModelMetadata | None = None
 
 
 class VersionCache:
-    """All methods block on the disk; call them off the event loop. OSError passes through."""
+    """All methods block on the disk; call them off the event loop. OSError passes through. `registry` keeps apart what is
+    known of equal names in different registries.
+    """
 
-    def __init__(self, root: Path, limits: Limits) -> None:
+    def __init__(self, root: Path, limits: Limits, registry: str = "") -> None:
         self._root = root
+        self._known_root = root / (f"{KNOWN}-{registry}" if registry else KNOWN)
         self._limits = limits
         self._intact: set[str] = set()  # digests this process has seen whole; those gone from disk leave when asked for
 
@@ -56,11 +64,42 @@ class VersionCache:
             copied = staging / "version"
             copied.mkdir(mode=0o700)
             digest = digest_of(copy_files(source, files, copied))
-            vet(copied, self._limits)
-            if self.recall(digest) is None:
-                self._install(copied, digest)
-        self._make_room(keep=digest)
+            self._keep(copied, digest)
         return digest
+
+    @contextmanager
+    def draft(self) -> Iterator[Path]:
+        """An empty private folder for files that come one by one; what is not taken in by its end vanishes."""
+        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._sweep()
+        with self._staging() as staging:
+            folder = staging / "version"
+            folder.mkdir(mode=0o700)
+            yield folder
+
+    def take_in(self, draft: Path) -> str:
+        """Make what is in a draft a version, and return its digest; what is rejected never gets in."""
+        folder = open_folder(draft)
+        try:
+            files = list_files(folder, self._limits)
+            check_sizes({facts.path: facts.bytes for facts in files}, self._limits)
+            digest = digest_of(hash_files(folder, files))
+        finally:
+            os.close(folder)
+        self._keep(draft, digest)
+        return digest
+
+    def claim(self, model: str, version: str) -> int | None:
+        """An open descriptor that holds the right to fetch a version, closed to let go; None while somebody else has it."""
+        path = self._known(model, version, "fetching")
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        return descriptor
 
     def recall(self, digest: str) -> Path | None:
         """The folder of a cached version, or None. Its files are hashed once per process: rot is removed, not served."""
@@ -93,7 +132,7 @@ class VersionCache:
     def all_remembered(self) -> dict[str, list[str]]:
         """Every model with its versions that are still in the cache, unordered."""
         found: dict[str, list[str]] = {}
-        for path in (self._root / KNOWN).glob("*/*/digest.json"):
+        for path in self._known_root.glob("*/*/digest.json"):
             version, model = path.parent.name, path.parent.parent.name
             known = self.remembered(model, version)
             if known is not None and (self._root / known.digest).is_dir():
@@ -111,6 +150,12 @@ class VersionCache:
     def remembered_reference(self, model: str, version: str) -> bytes | None:
         """The last reference of a version that was kept."""
         return _read(self._reference(model, version))
+
+    def _keep(self, draft: Path, digest: str) -> None:
+        vet(draft, self._limits)
+        if self.recall(digest) is None:
+            self._install(draft, digest)
+        self._make_room(keep=digest)
 
     def _install(self, copied: Path, digest: str) -> None:
         for folder in (copied, *(path for path in copied.rglob("*") if path.is_dir())):
@@ -190,7 +235,7 @@ class VersionCache:
     def _known(self, model: str, version: str, document: str = "digest.json") -> Path:
         assert is_name(model), "names are checked where they come in"
         assert is_name(version), "names are checked where they come in"
-        return self._root / KNOWN / model / version / document
+        return self._known_root / model / version / document
 
     def _reference(self, model: str, version: str) -> Path:
         return self._known(model, version, "reference.json")

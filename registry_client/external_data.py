@@ -1,10 +1,9 @@
 """Finds every place where an ONNX graph points at a file beside it, and refuses those that point elsewhere.
 
-Enters: the bytes of `model.onnx` and the sizes of the version's own files. Leaves: nothing, or ModelRejected. Reads just
-enough of the protobuf wire format for that (the `onnx` package is no runtime dependency), builds nothing and does not
-recurse. It is stricter than a protobuf parser where two parsers could disagree: what it cannot read it refuses.
+Enters: the bytes of `model.onnx` and the sizes of the version's own files. Leaves: nothing, or ModelRejected. Builds
+nothing and does not recurse; what it cannot read it refuses.
 
-Field numbers: onnx.proto, https://github.com/onnx/onnx. Wire format: https://protobuf.dev/programming-guides/encoding/.
+Field numbers: onnx.proto, https://github.com/onnx/onnx.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,6 +13,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from contracts.errors import ModelRejected
+from registry_client.protobuf import DELIMITED, read_fields, read_text
 
 DEPTH_MAX: Final = 100
 """Messages in messages; protobuf's own default, so what is refused here could not be loaded either."""
@@ -48,7 +48,7 @@ TENSOR_NAME: Final = 8
 TENSOR_EXTERNAL_DATA: Final = 13
 ENTRY_KEY: Final = 1
 ENTRY_VALUE: Final = 2
-VARINT, FIXED64, DELIMITED, FIXED32 = 0, 1, 2, 5
+BESIDE: Final = "beside external data"
 
 
 class Message(NamedTuple):
@@ -58,15 +58,6 @@ class Message(NamedTuple):
     start: int
     end: int
     depth: int
-
-
-class Field(NamedTuple):
-    """One field on the wire: its number, wire type, and the stretch [start, end) of its content."""
-
-    number: int
-    wire: int
-    start: int
-    end: int
 
 
 class ExternalTensor(NamedTuple):
@@ -104,7 +95,7 @@ def external_tensors(graph: bytes | mmap) -> Iterator[ExternalTensor]:
             raise ModelRejected(f"model.onnx is nested more than {DEPTH_MAX} messages deep")
         if message.kind == "TensorProto":
             yield from _external_tensor(graph, message)
-        for field in _fields(graph, message):
+        for field in read_fields(graph, message.start, message.end):
             fields += 1
             kind = CHILDREN[message.kind].get(field.number)
             if kind is not None and field.wire == DELIMITED:
@@ -140,9 +131,9 @@ def _count(what: str, entries: Mapping[str, str], key: str) -> int:
 
 def _external_tensor(graph: bytes | mmap, tensor: Message) -> Iterator[ExternalTensor]:
     name, entries = "", dict[str, str]()
-    for field in _fields(graph, tensor):
+    for field in read_fields(graph, tensor.start, tensor.end):
         if field.number == TENSOR_NAME and field.wire == DELIMITED:
-            name = _text(graph, field)
+            name = read_text(graph, field, BESIDE)
         elif field.number == TENSOR_EXTERNAL_DATA and field.wire == DELIMITED:
             key, value = _entry(graph, Message("StringStringEntryProto", field.start, field.end, tensor.depth + 1))
             if key in entries:
@@ -155,19 +146,13 @@ def _external_tensor(graph: bytes | mmap, tensor: Message) -> Iterator[ExternalT
 def _entry(graph: bytes | mmap, entry: Message) -> tuple[str, str]:
     texts = {ENTRY_KEY: "", ENTRY_VALUE: ""}
     seen = 0
-    for field in _fields(graph, entry):
+    for field in read_fields(graph, entry.start, entry.end):
         if field.number in texts and field.wire == DELIMITED:
-            texts[field.number] = _text(graph, field)
+            texts[field.number] = read_text(graph, field, BESIDE)
             seen += 1
     if seen > len(texts):
         raise ModelRejected("model.onnx has an entry of external data with more than one key and value")
     return texts[ENTRY_KEY], texts[ENTRY_VALUE]
-
-
-def _text(graph: bytes | mmap, field: Field) -> str:
-    if field.end - field.start > 4096:
-        raise ModelRejected(f"model.onnx has a name of {field.end - field.start} bytes beside external data")
-    return graph[field.start : field.end].decode("utf-8", errors="backslashreplace")
 
 
 def _mentions_location(graph: bytes | mmap, message: Message) -> bool:
@@ -177,36 +162,3 @@ def _mentions_location(graph: bytes | mmap, message: Message) -> bool:
         LOCATION in graph[start : min(start + step + len(LOCATION) - 1, message.end)]
         for start in range(message.start, message.end, step)
     )
-
-
-def _fields(graph: bytes | mmap, message: Message) -> Iterator[Field]:
-    at = message.start
-    while at < message.end:
-        tag, at = _varint(graph, at, message.end)
-        number, wire = tag >> 3, tag & 7
-        start = at
-        if wire == VARINT:
-            _, at = _varint(graph, at, message.end)
-        elif wire == FIXED64:
-            at += 8
-        elif wire == FIXED32:
-            at += 4
-        elif wire == DELIMITED:
-            size, start = _varint(graph, at, message.end)
-            at = start + size
-        if at > message.end or number == 0 or tag >= 2**32 or wire not in {VARINT, FIXED64, DELIMITED, FIXED32}:
-            raise ModelRejected(f"model.onnx is not an ONNX model: no protobuf field at byte {start}")
-        yield Field(number, wire, start, at)
-
-
-def _varint(graph: bytes | mmap, at: int, end: int) -> tuple[int, int]:
-    """The number at `at` and where it ends."""
-    value, shift = 0, 0
-    while at < end and shift < 70:
-        byte = graph[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-        shift += 7
-    raise ModelRejected(f"model.onnx is not an ONNX model: no number at byte {at}")

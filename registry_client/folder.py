@@ -31,6 +31,7 @@ from registry_client.vetting import GRAPH, read_metadata
 
 ALIASES = "aliases.json"
 REFERENCE = "reference.json"
+POLL_SECONDS = 2.0
 FRESH_NS = 2 * 10**9
 """A file touched less than this before it was read may be written again within one tick of the file system's clock and
 show no trace of it: such a file is read once more the next time."""
@@ -90,6 +91,13 @@ class FolderRegistry:
         Raises ModelRejected where `reference.json` is not the reference of this version.
         """
         return await asyncio.to_thread(self._reference, model, version)
+
+    def poll_after(self, seconds: float) -> float:
+        """In how many seconds to look again where `seconds` are wished, 0 for 2."""
+        return seconds or POLL_SECONDS
+
+    async def aclose(self) -> None:
+        """Let go of nothing: a folder is opened for each question."""
 
     async def remembered(self) -> dict[str, list[str]]:
         """The models and their versions, oldest to newest, that the cache could serve if the folder were gone."""

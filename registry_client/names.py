@@ -29,6 +29,15 @@ def is_digest(text: str) -> bool:
     return DIGEST.match(text) is not None
 
 
+def plain_name(column: str) -> str:
+    """The name that exporters give an input for a column of that name.
+
+    >>> plain_name("home country")
+    'home_country'
+    """
+    return re.sub(r"[^0-9A-Za-z_]", "_", column)
+
+
 def version_order(version: str) -> tuple[int, int, str]:
     """The key that sorts versions from oldest to newest: numbers by value, then other names by text."""
     return (0, int(version), version) if version.isdigit() else (1, 0, version)

@@ -9,6 +9,7 @@ from typing import Protocol
 import msgspec
 
 from contracts.metadata import ModelMetadata
+from contracts.reference import Reference
 
 
 class FetchedVersion(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,4 +53,19 @@ class RegistryClient(Protocol):
         With `digest` exactly those files, from the cache if they were ever fetched, whatever the registry holds by now.
         Without it the registry's present files, or the last fetched ones while the registry does not have them.
         """
+        ...
+
+    async def reference(self, model: str, version: str) -> Reference | None:
+        """The reference of a version, None where it has none; the last known one while the registry is away.
+
+        Raises ModelRejected where `reference.json` is not the reference of this version.
+        """
+        ...
+
+    def poll_after(self, seconds: float) -> float:
+        """In how many seconds to ask again where `seconds` are wished, 0 for what suits this registry."""
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of whatever is open."""
         ...

@@ -5,6 +5,7 @@ record are out. Listens on loopback unless `admin_host` says otherwise: whoever 
 """
 
 import asyncio
+import os
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -30,7 +31,7 @@ from gateway.traffic.last_good import LastGood
 from gateway.traffic.plan_floor import Applied
 from prediction_log.spool.segment import Kind
 from prediction_log.spool.writer import open_writer
-from registry_client.folder import FolderRegistry
+from registry_client.choice import open_registry
 from registry_client.registry import RegistryClient
 
 Audit = Callable[[Change | GateResult], Awaitable[None]]
@@ -48,7 +49,8 @@ async def serve_admin(settings: Settings, listener: socket.socket | None, stop: 
     async with AsyncExitStack() as stack:
         shared = shared_state(settings, clock)
         stack.push_async_callback(shared.aclose)
-        registry = FolderRegistry(Path(settings.registry), settings.state_dir / "cache")
+        registry = open_registry(settings.registry, settings.state_dir / "cache", os.environ)
+        stack.push_async_callback(registry.aclose)
         audit = await _audit_to_log(settings, stack)
         parts = _parts(settings, shared, registry, audit, clock)
         server = Server(_config(settings, parts))

@@ -1,7 +1,8 @@
 """`input_example.json` -> the arrays of a first request, read exactly as live requests are read.
 
 Enters: its bytes and the version's signature. Leaves: one array an input, or ModelRejected: an example that the version
-could not be sent is no example. Two forms are read: a V2 request, and a plain object of input names and nested lists.
+could not be sent is no example. Three forms are read: a V2 request, a plain object of input names and nested lists, and
+what MLflow saves beside a model.
 """
 
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from contracts.datatypes import NUMPY_OF
 from contracts.errors import InvalidInput, ModelRejected
 from contracts.signature import Signature, TensorSpec
 from gateway.models.inputs import Array, Missing, fit, gather
+from gateway.models.mlflow_example import named_values
 from gateway.protocol.json_tree import read_tree
 from gateway.protocol.v2 import decode_infer
 
@@ -51,6 +53,7 @@ def _as_v2(content: bytes, signature: Signature) -> bytes:
     listed = root.get("inputs")
     if isinstance(listed, list) and listed and isinstance(listed[0], dict):
         return content
+    root = named_values(root, signature) or root
     datatypes = {spec.name: spec.datatype for spec in signature.inputs}
     for name in root:
         if name not in datatypes:

@@ -32,6 +32,8 @@ from registry_client.registry import RegistryClient
 
 ALIASES_MAX: Final = 8
 """Aliased versions of one model that are kept loaded; the rest are known but not ready."""
+REGISTRY_PATIENCE_SECONDS: Final = 3.0
+"""How long a worker that can serve its last good plans waits for the registry before it does."""
 READ_AGAIN_NS: Final = 500_000_000
 """When a plan that could not be read is asked for again, though the store has no news."""
 
@@ -56,6 +58,7 @@ class Models:
         clock: Clock,
         applied: Callable[[], None],
         elsewhere: Callable[[str], Awaitable[Applied]] | None = None,
+        patience_seconds: float = REGISTRY_PATIENCE_SECONDS,
     ) -> None:
         self._registry = registry
         self._store = store
@@ -65,6 +68,8 @@ class Models:
         self._clock = clock
         self._applied = applied
         self._elsewhere = elsewhere
+        self._patience_seconds = patience_seconds
+        self._asking: asyncio.Task[None] | None = None
         self._known: dict[str, Known] = {}
         self._generation: int | None = None
         self._following: dict[str, asyncio.Task[None]] = {}
@@ -113,8 +118,15 @@ class Models:
 
     async def start(self) -> None:
         """Load everything there is; what cannot be had now is tried again by the ticks."""
-        await self.registry_tick()
-        for model in self._last_good.models():
+        asked = asyncio.create_task(self.registry_tick())
+        kept = self._last_good.models()
+        # a registry that takes a connection and says nothing holds nobody up who can serve without it
+        await asyncio.wait([asked], timeout=self._patience_seconds if kept else None)
+        if asked.done():
+            await asked
+        else:
+            self._asking = asked
+        for model in kept:
             self._follow(model)
         if self._following:
             await asyncio.wait(list(self._following.values()))

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from contracts.errors import InvalidInput, ModelRejected, NotFound, RegistryUnavailable
 from contracts.metadata import ModelMetadata
 from contracts.reference import Reference
-from registry_client.folder import FolderRegistry
+from registry_client.registry import RegistryClient
 
 Answer = TypeVar("Answer")
 
@@ -19,7 +19,7 @@ Answer = TypeVar("Answer")
 class VersionFacts:
     """Blocking questions to a registry; never asked from the loop's own thread. Each waits at most `timeout_seconds`."""
 
-    def __init__(self, registry: FolderRegistry, loop: asyncio.AbstractEventLoop, timeout_seconds: float) -> None:
+    def __init__(self, registry: RegistryClient, loop: asyncio.AbstractEventLoop, timeout_seconds: float) -> None:
         self._registry = registry
         self._loop = loop
         self._timeout_seconds = timeout_seconds

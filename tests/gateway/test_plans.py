@@ -48,7 +48,7 @@ class Host:
     def store(self):
         return SqlitePlanStore(self.path / "plans.sqlite")
 
-    def worker(self, elsewhere=None, clock=CLOCK):
+    def worker(self, elsewhere=None, clock=CLOCK, registry=None, **more):
         async def audit(change):
             self.audited.append(change)
 
@@ -56,10 +56,18 @@ class Host:
             queue = Batcher(session, Threads(self.pool, Slots(1)), CLOCK, rows_max=8, queue_max=8, inline_us_max=1e6)
             return Runner(session.fetched.version, session, queue, queue)
 
-        registry = FolderRegistry(self.path / "models", self.path / "cache")
+        registry = registry or FolderRegistry(self.path / "models", self.path / "cache")
         loaded = Loaded(registry, load_session, runner)
         return Models(
-            registry, self.store(), loaded, LastGood(self.path / "last_good"), audit, clock, lambda: None, elsewhere
+            registry,
+            self.store(),
+            loaded,
+            LastGood(self.path / "last_good"),
+            audit,
+            clock,
+            lambda: None,
+            elsewhere,
+            **more,
         )
 
     async def shift(self, verb, who="operator"):
@@ -233,6 +241,23 @@ def test_without_a_store_and_without_a_registry_the_last_good_plan_serves(host):
         return state(second)
 
     assert asyncio.run(run()) == (2, "2", ["1", "2"])
+
+
+def test_a_registry_that_says_nothing_holds_nobody_up_who_has_a_last_good_plan(host):
+    class Silent(FolderRegistry):
+        async def models(self):
+            await asyncio.Event().wait()
+
+    async def scenario():
+        first = host.worker()
+        await first.start()
+        later = host.worker(registry=Silent(host.path / "models", host.path / "cache"), patience_seconds=0.01)
+        async with asyncio.timeout(60):
+            await later.start()
+        assert state(later) == state(first)
+        assert later.not_ready() is None
+
+    asyncio.run(scenario())
 
 
 def test_an_older_plan_out_of_the_store_is_refused(host):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry_client.names import is_digest, is_file_name, is_name, version_order
+from registry_client.names import is_digest, is_file_name, is_name, plain_name, version_order
 
 
 @pytest.mark.parametrize("name", ["flight-delay", "1", "v1.2_3", "A", "a" * 128, "1..2", "CON"])
@@ -62,3 +62,7 @@ def test_a_digest_is_64_hex_digits_and_nothing_else():
     assert is_digest("0123456789abcdef" * 4)
     for text in ("", "a" * 63, "a" * 65, "A" * 64, "g" * 64, "../" + "a" * 61, "a" * 64 + "\n"):
         assert not is_digest(text)
+
+
+def test_columns_are_named_as_exporters_name_inputs():
+    assert [plain_name(name) for name in ("a b", "c-d", "e/f", "g_1")] == ["a_b", "c_d", "e_f", "g_1"]
