@@ -54,7 +54,7 @@ def _make(found: Path, packages: list[str]) -> None:
     else:
         steps = [
             [sys.executable, "-m", "venv", str(found)],
-            [str(found / "bin" / "python"), "-m", "pip", "install", "-q", *packages],
+            [str(found / "bin" / "python"), "-m", "pip", "install", "-q", "--no-compile", *packages],
         ]
     for step in steps:
         done = subprocess.run(step, capture_output=True, text=True, check=False)
