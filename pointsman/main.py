@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from contracts.errors import PointsmanError
 from pointsman.demo import demo
+from pointsman.explain import explain
 from pointsman.gate import gate, gates
 from pointsman.label import label
 from pointsman.log import log_app
@@ -27,7 +28,7 @@ app = typer.Typer(
     help="Serve models, split their traffic, log every prediction, measure every version.",
 )
 
-for command in (up, serve, forward, monitor, models, promote, rollback, label, report, gate, gates, demo):
+for command in (up, serve, forward, monitor, models, promote, rollback, label, report, gate, gates, explain, demo):
     app.command()(command)
 app.add_typer(traffic_app, name="traffic")
 app.add_typer(reference_app, name="reference")

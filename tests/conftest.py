@@ -207,7 +207,11 @@ def _varint(value: int) -> bytes:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the tests that take minutes: the last ones would keep one core waiting."""
-    items.sort(key=lambda item: not item.path.name.startswith(("test_fleet_", "test_demo_command", "test_group", "test_mlflow_registry")))
+    items.sort(
+        key=lambda item: (
+            not item.path.name.startswith(("test_fleet_", "test_demo_command", "test_group", "test_mlflow_registry"))
+        )
+    )
 
 
 @pytest.fixture(scope="session")
