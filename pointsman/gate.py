@@ -5,6 +5,8 @@ passed, 1 failed (or could not be run), 3 inconclusive or missing. Never judges 
 """
 
 import asyncio
+import os
+from contextlib import AsyncExitStack
 from importlib.metadata import version as installed
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,6 +24,7 @@ from pointsman.admin_client import AdminClient, NobodyAnswers, admin_address, ad
 from pointsman.configuration import load_settings
 from pointsman.gate_view import gate_view, gates_view
 from pointsman.identity import user_name
+from registry_client.choice import open_registry
 
 if TYPE_CHECKING:
     from pointsman.gate_pair import Pair
@@ -36,7 +39,7 @@ class Asked(NamedTuple):
     version: str
     suite: Path
     baseline: str | None
-    registry: Path
+    registry: str
     seed: int
     who: str
     record: bool | None
@@ -59,7 +62,7 @@ def gate(
     *,
     suite: Annotated[Path, typer.Option(help="A TOML file: rows, and what must hold on them.", show_default=False)],
     baseline: Annotated[str | None, typer.Option(help="The version to compare with; by default the champion.")] = None,
-    registry: Annotated[Path | None, typer.Option(help="The registry folder; by default the setting.")] = None,
+    registry: Annotated[str | None, typer.Option(help="The registry; by default the setting.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write the result to this file, as JSON.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
     record: Annotated[
@@ -75,7 +78,7 @@ def gate(
     1 means that a check fails, 3 that the evidence does not decide or is missing.
     """
     settings = load_settings(config)
-    root, address = registry or Path(settings.registry), admin or admin_address(settings)
+    root, address = registry or settings.registry, admin or admin_address(settings)
     asked = Asked(model, version, suite, baseline, root, seed, who or user_name(), record, address, admin is not None)
     done = _gate(asked)
     if out is not None:
@@ -152,10 +155,13 @@ async def _loaded(asked: Asked, cache: Path) -> "tuple[Pair, bool]":
     """Both versions, and whether a gateway runs; it must where the command line names it or wants the result recorded."""
     from pointsman.gate_pair import load_pair  # noqa: PLC0415  ONNX Runtime, for this alone
 
-    async with admin_client(asked.admin) as client:
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(admin_client(asked.admin))
+        registry = open_registry(asked.registry, cache, os.environ)
+        stack.push_async_callback(registry.aclose)
         running = await _runs(asked, client)
         names = (asked.model, asked.version, asked.baseline)
-        return await load_pair(asked.registry, cache, *names, client if running else None), running
+        return await load_pair(registry, *names, client if running else None), running
 
 
 async def _runs(asked: Asked, client: AdminClient) -> bool:

@@ -1,17 +1,16 @@
 """The two versions of a gate: the candidate, and the champion it is held against, both loaded.
 
-Enters: a registry folder, a model, the candidate's version, and who the champion is by name, by the running gateway's plan
+Enters: a registry, a model, the candidate's version, and who the champion is by name, by the running gateway's plan
 or by the registry's alias. Leaves: two sessions, or one where there is no champion. Never changes a plan or a registry.
 """
 
-from pathlib import Path
 from typing import NamedTuple
 
 from contracts.errors import InvalidInput, NotFound
 from contracts.plan import CHAMPION, VersionRef
 from gateway.models.sessions import Session, load_session
 from pointsman.admin_client import AdminClient
-from registry_client.folder import FolderRegistry
+from registry_client.registry import RegistryClient
 
 
 class Pair(NamedTuple):
@@ -23,13 +22,12 @@ class Pair(NamedTuple):
 
 
 async def load_pair(
-    root: Path, cache: Path, model: str, version: str, baseline: str | None, gateway: AdminClient | None
+    registry: RegistryClient, model: str, version: str, baseline: str | None, gateway: AdminClient | None
 ) -> Pair:
-    """Both versions, loaded and tried; their files are copied into `cache` first.
+    """Both versions, loaded and tried; the registry copies their files into its cache first.
 
     Raises what the registry, the session and the gateway raise, and `InvalidInput` where the two cannot be compared.
     """
-    registry = FolderRegistry(root, cache)
     candidate = await load_session(await registry.fetch(model, version))
     held, digest, chosen = await _champion(registry, model, baseline, gateway)
     if held is None:
@@ -45,7 +43,7 @@ def ref_of(session: Session) -> VersionRef:
 
 
 async def _champion(
-    registry: FolderRegistry, model: str, named: str | None, gateway: AdminClient | None
+    registry: RegistryClient, model: str, named: str | None, gateway: AdminClient | None
 ) -> tuple[str | None, str | None, str]:
     """The champion's version, its digest where a plan pins it, and who says so."""
     if named is not None:
