@@ -24,6 +24,8 @@ from examples.flights.versions import MODEL, Recipe
 OWNER: Final = "pointsman demo"
 AIRPORTS: Final = ("EWR", "JFK", "LGA")
 METADATA: Final = "model.json"
+INTENDED_USE: Final = "showing what a gateway does with real traffic; nobody's journey should hang on it"
+LIMITS: Final = "departures from New York in 2013 only; a cancelled flight has no truth and counts nowhere"
 
 
 def metadata_of(trained: Trained, tags: Mapping[str, str]) -> ModelMetadata:
@@ -32,6 +34,9 @@ def metadata_of(trained: Trained, tags: Mapping[str, str]) -> ModelMetadata:
     return ModelMetadata(
         description=f"arrives 15 minutes late or more; {recipe.algorithm} on {recipe.window}",
         owner=OWNER,
+        intended_use=INTENDED_USE,
+        limits=LIMITS,
+        data_version=f"flights of {recipe.window}",
         inputs=tuple(InputMetadata(name=name, nullable=True) for name in recipe.inputs if name in WEATHER),
         task=task_of(trained),
         slices=slices_of(),

@@ -45,7 +45,17 @@ def test_a_fetched_version_is_a_private_copy_with_its_metadata(registry, root, c
     source = write(
         "m",
         "1",
-        model={"owner": "risk", "inputs": [{"name": "x", "features": ["a", "b", "c"]}], "tags": {"git": "abc"}},
+        model={
+            "owner": "risk",
+            "inputs": [{"name": "x", "features": ["a", "b", "c"]}],
+            "tags": {"git": "abc"},
+            "intended_use": "letters",
+            "limits": "no minors",
+            "run_id": "r1",
+            "git_commit": "abc",
+            "data_version": "7",
+            "params": {"depth": "6"},
+        },
         input_example={"x": [[1, 2, 3]]},
     )
     os.utime(source / "model.onnx", ns=(0, 1_700_000_000_123_456_000))
@@ -54,7 +64,15 @@ def test_a_fetched_version_is_a_private_copy_with_its_metadata(registry, root, c
 
     assert (fetched.model, fetched.version, fetched.path) == ("m", "1", cache / fetched.digest)
     assert fetched.metadata == ModelMetadata(
-        owner="risk", inputs=(InputMetadata(name="x", features=("a", "b", "c")),), tags={"git": "abc"}
+        owner="risk",
+        inputs=(InputMetadata(name="x", features=("a", "b", "c")),),
+        tags={"git": "abc"},
+        intended_use="letters",
+        limits="no minors",
+        run_id="r1",
+        git_commit="abc",
+        data_version="7",
+        params={"depth": "6"},
     )
     assert fetched.created_us == 1_700_000_000_123_456
     assert sorted(path.name for path in fetched.path.iterdir()) == ["input_example.json", "model.json", "model.onnx"]
@@ -322,6 +340,14 @@ def test_a_bad_version_that_was_repaired_is_fetched(registry, write, rewrite):
         ({"owner": 3}, "model.json is not a ModelMetadata: Expected `str`, got `int` - at `$.owner`"),
         ({"ownr": "x"}, "model.json is not a ModelMetadata: Object contains unknown field `ownr`"),
         ([], "model.json is not a ModelMetadata: Expected `object`, got `array`"),
+        (
+            {"limits": "x" * 20_001},
+            "model.json is not a ModelMetadata: Expected `str` of length <= 20000 - at `$.limits`",
+        ),
+        (
+            {"params": {"depth": 6}},
+            "model.json is not a ModelMetadata: Expected `str`, got `int` - at `$.params[...]`",
+        ),
         ({"inputs": [{"name": "x"}, {"name": "x"}]}, "model.json names an input twice: ['x', 'x']"),
         (
             {"task": {"kind": "magic", "output": "p"}},
