@@ -17,6 +17,7 @@ import uvicorn
 from contracts.gate import GateResult
 from contracts.plan import Change
 from contracts.settings import Settings
+from contracts.signature import Signature
 from contracts.wire import encode
 from gateway.admin.app import AdminParts, admin_app
 from gateway.admin.gate_book import GateBook
@@ -62,8 +63,8 @@ async def serve_admin(settings: Settings, listener: socket.socket | None, stop: 
 def _parts(settings: Settings, shared: SharedState, registry: RegistryClient, audit: Audit, clock: Clock) -> AdminParts:
     last_good = LastGood(settings.state_dir / "last_good")
 
-    async def probe(path: Path) -> None:
-        await probe_in_child(
+    async def probe(path: Path) -> Signature | None:
+        return await probe_in_child(
             path,
             memory_bytes_max=settings.model_memory_bytes_max,
             timeout_seconds=settings.model_load_timeout_seconds,
@@ -72,8 +73,9 @@ def _parts(settings: Settings, shared: SharedState, registry: RegistryClient, au
     async def applied(model: str) -> Applied:
         return await applied_of(model, last_good, shared.fleet)
 
+    check_version = VersionCheck(registry, probe)
     return AdminParts(
-        control=PlanControl(shared.store, registry, VersionCheck(registry, probe), audit, clock, applied),
+        control=PlanControl(shared.store, registry, check_version, audit, clock, applied),
         gates=GateBook(shared.store, audit),
         store=shared.store,
         registry=registry,

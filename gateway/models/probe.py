@@ -1,7 +1,7 @@
 """Loads a version in a child process first: what crashes, hangs or eats memory does it there, and not to the gateway.
 
-Enters: the private folder of a version and limits. Leaves: nothing, or ModelRejected with the child's reason, or with how
-it died. The child has an empty working directory, none of our environment, and lower priority than whoever serves.
+Enters: the private folder of a version and limits. Leaves: its signature, or ModelRejected with the child's reason, or with
+how it died. The child has an empty working directory, none of our environment, and lower priority than whoever serves.
 """
 
 import asyncio
@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Final
 
 from contracts.errors import InvalidRecord, ModelRejected
+from contracts.signature import Signature
 from contracts.wire import decode, encode
-from gateway.models.probe_task import ProbeReport, ProbeTask
+from gateway.models.probe_task import SIGNATURE_BYTES_MAX, ProbeReport, ProbeTask
 
-OUTPUT_BYTES_MAX: Final = 64 * 2**10
+OUTPUT_BYTES_MAX: Final = SIGNATURE_BYTES_MAX + 64 * 2**10
 KEPT_VARIABLES: Final = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 """What a Python interpreter may need to start; all else, credentials above all, stays here."""
 CAUSES: Final[dict[int, str]] = {
@@ -37,8 +38,10 @@ async def probe_in_child(
     timeout_seconds: float,
     threads: int = 1,
     cpu_seconds_max: int | None = None,
-) -> None:
+) -> Signature | None:
     """Load, try and warm the version in `path`, as `gateway.models.sessions.load_session` does, in a process of its own.
+
+    Returns what it is served by; None where that is longer than SIGNATURE_BYTES_MAX.
 
     Args:
         path: the private folder of a fetched version.
@@ -68,7 +71,7 @@ async def probe_in_child(
             if child.returncode is None:
                 child.kill()
                 await child.wait()
-    _judge(child.returncode, said, complained)
+    return _judged(child.returncode, said, complained)
 
 
 async def _start(task: ProbeTask, empty: str) -> asyncio.subprocess.Process:
@@ -87,7 +90,7 @@ async def _start(task: ProbeTask, empty: str) -> asyncio.subprocess.Process:
     )
 
 
-def _judge(returncode: int | None, said: bytes, complained: bytes) -> None:
+def _judged(returncode: int | None, said: bytes, complained: bytes) -> Signature | None:
     if returncode is not None and returncode < 0:
         name = next((one.name for one in signal.Signals if one == -returncode), f"signal {-returncode}")
         raise ModelRejected(f"the process that tried it died of {name}: {CAUSES.get(-returncode, 'nobody knows why')}")
@@ -98,6 +101,7 @@ def _judge(returncode: int | None, said: bytes, complained: bytes) -> None:
         raise ModelRejected(f"the process that tried it ended with code {returncode} and no report: {last}") from None
     if report.rejected is not None:
         raise ModelRejected(report.rejected)
+    return report.signature
 
 
 async def _head(stream: asyncio.StreamReader | None) -> bytes:

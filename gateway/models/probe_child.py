@@ -13,7 +13,7 @@ from pathlib import Path
 
 from contracts.errors import ModelRejected
 from contracts.wire import decode, encode
-from gateway.models.probe_task import ProbeReport, ProbeTask
+from gateway.models.probe_task import SIGNATURE_BYTES_MAX, ProbeReport, ProbeTask
 from gateway.models.sessions import TRIAL_ROWS, load
 from registry_client.vetting import read_metadata
 
@@ -24,21 +24,22 @@ def main() -> None:
     """Read the task, try the version, report."""
     task = decode(ProbeTask, sys.argv[1].encode())
     _set_limits(task)
-    sys.stdout.buffer.write(encode(ProbeReport(rejected=_rejection(task))))
+    sys.stdout.buffer.write(encode(_report(task)))
     sys.stdout.flush()
     # a graph that got this far must not hold up the end: its destructors may wait for what it started
     os._exit(0)
 
 
-def _rejection(task: ProbeTask) -> str | None:
+def _report(task: ProbeTask) -> ProbeReport:
     path = Path(task.path)
     try:
-        load(path, read_metadata(path), threads=task.threads, rows=TRIAL_ROWS, clock=time.perf_counter_ns)
+        loaded = load(path, read_metadata(path), threads=task.threads, rows=TRIAL_ROWS, clock=time.perf_counter_ns)
     except ModelRejected as error:
-        return str(error)
+        return ProbeReport(rejected=str(error))
     except MemoryError:
-        return f"needs more than {task.memory_bytes_max} bytes of memory to load and answer"
-    return None
+        return ProbeReport(rejected=f"needs more than {task.memory_bytes_max} bytes of memory to load and answer")
+    signature = loaded.trial.signature
+    return ProbeReport(rejected=None, signature=signature if len(encode(signature)) <= SIGNATURE_BYTES_MAX else None)
 
 
 def _set_limits(task: ProbeTask) -> None:

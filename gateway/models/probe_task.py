@@ -1,6 +1,12 @@
 """What `gateway.models.probe` and its child process say to each other: one task there, one report back."""
 
+from typing import Final
+
+from contracts.signature import Signature
 from contracts.wire import Contract
+
+SIGNATURE_BYTES_MAX: Final = 2**20
+"""As JSON; a longer one, of tens of thousands of named features, is left out of the report."""
 
 
 class ProbeTask(Contract, frozen=True, kw_only=True):
@@ -13,6 +19,7 @@ class ProbeTask(Contract, frozen=True, kw_only=True):
 
 
 class ProbeReport(Contract, frozen=True, kw_only=True):
-    """`rejected` is the reason, None where the version can be served."""
+    """`rejected` is the reason, None where the version can be served; then `signature` is what it is served by."""
 
     rejected: str | None
+    signature: Signature | None = None

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from contracts.errors import ModelRejected
+from contracts.signature import Signature
 from gateway.models.probe import probe_in_child
 from gateway.models.sessions import load_session
 
@@ -17,7 +18,7 @@ SECONDS = 60.0
 
 
 def probe(fetched, *, memory_bytes_max=MEMORY, timeout_seconds=SECONDS, **limits):
-    asyncio.run(
+    return asyncio.run(
         probe_in_child(fetched.path, memory_bytes_max=memory_bytes_max, timeout_seconds=timeout_seconds, **limits)
     )
 
@@ -46,6 +47,19 @@ def test_a_good_version_passes_and_leaves_nothing_behind(shelf, graphs, tmp_path
     probe(fetched)
 
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_good_version_tells_the_signature_that_it_is_served_by(shelf, graphs):
+    fetched = shelf.put(graphs.mlp(), model={"inputs": [{"name": "x", "features": ["a", "b", "c"]}]})
+
+    assert probe(fetched) == asyncio.run(load_session(fetched)).signature
+
+
+def test_a_signature_too_long_for_the_report_is_left_out_and_the_version_passes(shelf, graphs):
+    names = [f"{number:>0500}" for number in range(3000)]
+    fetched = shelf.put(graphs.mlp(features=3000), model={"inputs": [{"name": "x", "features": names}]})
+
+    assert probe(fetched) is None
 
 
 def test_a_relative_path_is_found_from_the_childs_own_directory(shelf, graphs, monkeypatch):
@@ -182,4 +196,4 @@ def test_several_probes_may_run_at_once(shelf, graphs):
         probes = [probe_in_child(f.path, memory_bytes_max=MEMORY, timeout_seconds=SECONDS) for f in (good, bad, good)]
         return await asyncio.gather(*probes, return_exceptions=True)
 
-    assert [type(outcome) for outcome in asyncio.run(outcomes())] == [type(None), ModelRejected, type(None)]
+    assert [type(outcome) for outcome in asyncio.run(outcomes())] == [Signature, ModelRejected, Signature]
