@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from contracts.card import Card
 from contracts.errors import PointsmanError
 from contracts.gate import GateResult
 from contracts.plan import Plan
@@ -31,12 +32,23 @@ from gateway.admin.bodies import (
     MovedOn,
     Workers,
 )
+from gateway.admin.card_reply import card_reply
 from gateway.admin.gate_book import GateBook
 from gateway.admin.models import model_rows
 from gateway.admin.plan_control import Accepted, Origin, PlanControl, PlanMoved
-from gateway.admin.requests import Handle, actor_of, body_of, limit_of, model_of, revision_of, same_site, wait_of
-from gateway.admin.routes import ACTOR, IF_MATCH, LIMIT, MODEL, ONE_MODEL, REASON, WAIT, Endpoint, openapi
+from gateway.admin.requests import (
+    Handle,
+    actor_of,
+    body_of,
+    limit_of,
+    model_of,
+    revision_of,
+    same_site,
+    wait_of,
+)
+from gateway.admin.routes import ACTOR, IF_MATCH, LIMIT, MODEL, ONE_MODEL, REASON, VERSION, WAIT, Endpoint, openapi
 from gateway.admin.verbs import VERBS, Verb
+from gateway.cards.gathering import CardSources, ReadSignature
 from gateway.clock import Clock
 from gateway.fleet.convergence import await_convergence
 from gateway.fleet.seam import Fleet, Seen
@@ -55,6 +67,7 @@ class AdminParts(NamedTuple):
     fleet: Fleet
     clock: Clock
     version: str
+    signature: ReadSignature
 
 
 class Admin:
@@ -97,12 +110,18 @@ class Admin:
             Endpoint(
                 "POST", gates, "Keep what a gate found", self.keep_gate, GateKept, GateResult, (MODEL,), (409, 413)
             ),
+            self._card_endpoint(),
             *map(self._verb_endpoint, VERBS),
             Endpoint("GET", "/admin/audit", "All changes", self.audit, Changes, None, (LIMIT, ONE_MODEL)),
             Endpoint("GET", "/admin/workers", "The living workers", self.workers, Workers),
             Endpoint("GET", "/admin/monitors", "The living monitors", self.monitors, Monitors),
             Endpoint("GET", "/openapi.json", "This description", self.description, None),
         )
+
+    def _card_endpoint(self) -> Endpoint:
+        path = "/admin/models/{model}/versions/{version}/card"
+        summary = "What is known of a version, but for what the monitor measures; and what is not known"
+        return Endpoint("GET", path, summary, self.card, Card, None, (MODEL, VERSION), (404,), page=True)
 
     def _verb_endpoint(self, verb: Verb) -> Endpoint:
         path, parameters = f"/admin/models/{{model}}/{verb.name}", (MODEL, ACTOR, IF_MATCH, WAIT)
@@ -170,6 +189,13 @@ class Admin:
         unlogged = await self._parts.gates.keep(model_of(request), result)
         missing = f"the gate is kept, but missing from the log: {unlogged}"
         return _json(GateKept(gate=result, warnings=(missing,) if unlogged else ()))
+
+    async def card(self, request: Request) -> Response:
+        """The card of a version: JSON, or a page for a browser."""
+        parts = self._parts
+        now_us, release = parts.clock.now_us, parts.version
+        sources = CardSources(parts.registry, parts.store, parts.fleet, parts.signature, now_us, release)
+        return await card_reply(sources, request)
 
     async def audit(self, request: Request) -> Response:
         """The changes of all models, newest first."""

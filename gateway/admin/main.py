@@ -82,6 +82,7 @@ def _parts(settings: Settings, shared: SharedState, registry: RegistryClient, au
         fleet=shared.fleet,
         clock=clock,
         version=version("pointsman"),
+        signature=check_version.signature,
     )
 
 

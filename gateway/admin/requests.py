@@ -52,6 +52,17 @@ def model_of(request: Request) -> str:
     return str(request.path_params["model"])
 
 
+def version_of(request: Request) -> str:
+    """The version in the path."""
+    return str(request.path_params["version"])
+
+
+def wants_page(request: Request) -> bool:
+    """Whether the caller, such as a browser, names HTML before JSON among what it accepts."""
+    named = [kind.partition(";")[0].strip().lower() for kind in request.headers.get("accept", "").split(",")]
+    return next((kind for kind in named if kind in {"text/html", "application/json"}), "") == "text/html"
+
+
 def actor_of(request: Request) -> str:
     """Who asks, by the header."""
     return request.headers.get("x-pointsman-actor") or ANONYMOUS

@@ -14,6 +14,7 @@ from gateway.admin.bodies import Failure, MovedOn
 from gateway.admin.requests import HISTORY_DEFAULT, HISTORY_MAX, WAIT_MS_MAX, Handle
 
 MODEL = {"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}
+VERSION = {"name": "version", "in": "path", "required": True, "schema": {"type": "string"}}
 IF_MATCH = {
     "name": "If-Match",
     "in": "header",
@@ -42,7 +43,9 @@ ONE_MODEL = {"name": "model", "in": "query", "schema": {"type": "string"}}
 
 
 class Endpoint(NamedTuple):
-    """One route. `refusals` are the statuses it may refuse with, beside 400 and 503; `etag`: replies carry the revision."""
+    """One route. `refusals` are the statuses it may refuse with, beside 400 and 503; `etag`: replies carry the revision;
+    `page`: who accepts `text/html` rather than JSON gets a page.
+    """
 
     method: str
     path: str
@@ -53,6 +56,7 @@ class Endpoint(NamedTuple):
     parameters: tuple[dict[str, Any], ...] = ()
     refusals: tuple[int, ...] = ()
     etag: bool = False
+    page: bool = False
 
 
 def openapi(endpoints: Iterable[Endpoint], version: str) -> dict[str, Any]:
@@ -90,7 +94,8 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
 def _success(endpoint: Endpoint) -> dict[str, Any]:
     response: dict[str, Any] = {"description": "Done"}
     if endpoint.reply is not None:
-        response["content"] = _json(endpoint.reply)
+        page = {"text/html": {"schema": {"type": "string"}}} if endpoint.page else {}
+        response["content"] = _json(endpoint.reply) | page
     if endpoint.etag:
         response["headers"] = {"ETag": {"schema": {"type": "string"}, "description": "The plan's revision, in quotes"}}
     return response

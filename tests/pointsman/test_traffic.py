@@ -139,8 +139,10 @@ def serve(folder, listener):
     async def applied(model):
         return await applied_of(model, LastGood(folder / "last_good"), fleet)
 
-    control = PlanControl(store, registry, VersionCheck(registry, probe), audit, system_clock(), applied)
-    app = admin_app(AdminParts(control, GateBook(store, audit), store, registry, fleet, system_clock(), "0.1.0"))
+    check = VersionCheck(registry, probe)
+    control = PlanControl(store, registry, check, audit, system_clock(), applied)
+    gates, clock = GateBook(store, audit), system_clock()
+    app = admin_app(AdminParts(control, gates, store, registry, fleet, clock, "0.1.0", check.signature))
     server = Server(Quiet(app, lifespan="off", ws="none", log_config=None, access_log=False))
 
     async def run():

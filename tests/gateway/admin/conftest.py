@@ -8,6 +8,7 @@ import pytest
 
 from contracts.errors import ModelRejected
 from contracts.plan import VersionRef
+from contracts.signature import Signature, TensorSpec
 from gateway.admin.app import AdminParts, admin_app
 from gateway.admin.gate_book import GateBook
 from gateway.admin.plan_control import PlanControl
@@ -20,6 +21,10 @@ from gateway.traffic.last_good import LastGood
 from registry_client.folder import FolderRegistry
 
 MODEL = "flight-delay"
+SIGNATURE = Signature(
+    inputs=(TensorSpec(name="x", datatype="FP32", shape=(-1, 3)),),
+    outputs=(TensorSpec(name="p", datatype="FP32", shape=(-1, 1)),),
+)
 
 
 class Desk:
@@ -45,8 +50,8 @@ class Desk:
         self.fleet = HostFleet(folder, self.clock.now_us)
         self.last_good = LastGood(folder / "last_good")
         self.control = PlanControl(self.store, self.registry, self.check_version, self.audit, self.clock, self.applied)
-        gates = GateBook(self.store, self.audit)
-        parts = AdminParts(self.control, gates, self.store, self.registry, self.fleet, self.clock, "0.1.0")
+        gates, signature = GateBook(self.store, self.audit), self.check_version.signature
+        parts = AdminParts(self.control, gates, self.store, self.registry, self.fleet, self.clock, "0.1.0", signature)
         self.app = admin_app(parts)
         transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
         self.client = httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8003")
@@ -62,6 +67,7 @@ class Desk:
         await self.probing.wait()
         if path.name in self.broken or "broken" in self.broken:
             raise ModelRejected("it answers its own example with NaN")
+        return SIGNATURE
 
     async def applied(self, model):
         return await applied_of(model, self.last_good, self.fleet)
