@@ -12,6 +12,7 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
+from contracts.card import Card
 from contracts.errors import Conflict, InvalidInput, ModelRejected, NotFound, PointsmanError, Unavailable
 from contracts.gate import GateResult
 from contracts.plan import Change, Plan
@@ -71,6 +72,10 @@ class AdminClient:
     async def plan(self, model: str) -> Plan:
         """The plan of a model."""
         return await self._ask(Plan, "GET", f"/admin/models/{_quoted(model)}/plan")
+
+    async def card(self, model: str, version: str) -> Card:
+        """What the gateway knows of a version."""
+        return await self._ask(Card, "GET", f"/admin/models/{_quoted(model)}/versions/{_quoted(version)}/card")
 
     async def workers(self) -> Workers:
         """The living workers of all hosts."""

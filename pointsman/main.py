@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from contracts.errors import PointsmanError
+from pointsman.card import card
 from pointsman.demo import demo
 from pointsman.explain import explain
 from pointsman.gate import gate, gates
@@ -28,7 +29,7 @@ app = typer.Typer(
     help="Serve models, split their traffic, log every prediction, measure every version.",
 )
 
-for command in (up, serve, forward, monitor, models, promote, rollback, label, report, gate, gates, explain, demo):
+for command in (up, serve, forward, monitor, models, promote, rollback, label, report, gate, gates, card, explain, demo):
     app.command()(command)
 app.add_typer(traffic_app, name="traffic")
 app.add_typer(reference_app, name="reference")
