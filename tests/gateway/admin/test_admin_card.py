@@ -3,9 +3,9 @@
 import pytest
 
 from contracts.card import Card
-from contracts.wire import decode
+from contracts.wire import decode, encode
 from gateway.cards.assembly import NOT_ASKED
-from tests.gateway.admin.test_admin_gates import encode, gate
+from tests.gateway.admin.test_admin_gates import gate
 
 pytestmark = pytest.mark.anyio
 
