@@ -29,7 +29,22 @@ app = typer.Typer(
     help="Serve models, split their traffic, log every prediction, measure every version.",
 )
 
-for command in (up, serve, forward, monitor, models, promote, rollback, label, report, gate, gates, card, explain, demo):
+for command in (
+    up,
+    serve,
+    forward,
+    monitor,
+    models,
+    promote,
+    rollback,
+    label,
+    report,
+    gate,
+    gates,
+    card,
+    explain,
+    demo,
+):
     app.command()(command)
 app.add_typer(traffic_app, name="traffic")
 app.add_typer(reference_app, name="reference")
