@@ -21,7 +21,7 @@ from contracts.reference import Reference
 from registry_client.cache import Known, VersionCache
 from registry_client.documents import decode_reference
 from registry_client.limits import Limits
-from registry_client.mlflow_answers import Version
+from registry_client.mlflow_answers import Run, Version
 from registry_client.mlflow_files import REFERENCE, download, fetch_document, list_folder, shelf_of
 from registry_client.mlflow_metadata import merged, metadata_said
 from registry_client.mlflow_questions import PAGE_ENTRIES, MlflowQuestions
@@ -50,6 +50,7 @@ class Facts(NamedTuple):
     """What the server says of a version, and when it was asked, in seconds that never go back."""
 
     version: Version
+    run: Run | None
     metadata: ModelMetadata
     asked: float
 
@@ -246,12 +247,27 @@ class MlflowRegistry:
         asked = self._clock()
         said = await self._questions.version(model, version)
         try:
-            metadata = metadata_said(said, await self._questions.model(model))
+            run = await self._ask_run(said, kept)
+            metadata = metadata_said(said, await self._questions.model(model), run)
         except ModelRejected as error:
             raise ModelRejected(f"{model} version {version}: {error}") from None
-        facts = Facts(said, metadata, asked)
+        facts = Facts(said, run, metadata, asked)
         self._keep(self._facts, (model, version), facts)
         return facts
+
+    async def _ask_run(self, said: Version, kept: Facts | None) -> Run | None:
+        """The run behind a version. One that is over says the same for ever; one that cannot be had says nothing, because a
+        version serves without it.
+        """
+        if not said.run_id:
+            return None
+        if kept is not None and kept.run is not None and kept.version.run_id == said.run_id and kept.run.is_over:
+            return kept.run
+        try:
+            return await self._questions.run(said.run_id)
+        except (NotFound, RegistryUnavailable) as error:
+            self._watch.once(f"the run of version {said.version} of {said.name} is not known: {error}")
+            return None
 
     async def _reference_file(self, model: str, version: str) -> bytes | None:
         facts = await self._ask_facts(model, version)

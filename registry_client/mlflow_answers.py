@@ -113,15 +113,37 @@ class Listing(msgspec.Struct, frozen=True):
 
 
 class RunInfo(msgspec.Struct, frozen=True):
-    """Where a run keeps its files."""
+    """Where a run keeps its files, and whether it is over."""
 
     artifact_uri: str = ""
+    status: str = ""
+
+
+class Metric(msgspec.Struct, frozen=True):
+    """The last value of a metric; NaN and infinities come as texts."""
+
+    key: str
+    value: float | str | None = None
+
+
+class RunData(msgspec.Struct, frozen=True):
+    """What a run has logged; a param has the shape of a tag."""
+
+    metrics: list[Metric] = []
+    params: list[Tag] = []
+    tags: list[Tag] = []
 
 
 class Run(msgspec.Struct, frozen=True):
     """Of a run what is asked for."""
 
     info: RunInfo
+    data: RunData = RunData()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it logs nothing any more."""
+        return self.info.status in {"FINISHED", "FAILED", "KILLED"}
 
 
 class OneRun(msgspec.Struct, frozen=True):

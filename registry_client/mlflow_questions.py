@@ -9,7 +9,17 @@ from typing import Final, TypeVar
 
 from contracts.errors import ModelRejected, NotFound, RegistryUnavailable
 from registry_client.limits import Limits
-from registry_client.mlflow_answers import DownloadUri, Model, ModelPage, OneModel, OneVersion, Version, VersionPage
+from registry_client.mlflow_answers import (
+    DownloadUri,
+    Model,
+    ModelPage,
+    OneModel,
+    OneRun,
+    OneVersion,
+    Run,
+    Version,
+    VersionPage,
+)
 from registry_client.mlflow_rest import MlflowRest
 
 PAGE_ENTRIES: Final = 1_000
@@ -62,6 +72,10 @@ class MlflowQuestions:
         if said.status != READY:
             raise NotFound(f"version {version} of {model} is not ready: {said.status[:80]}")
         return said
+
+    async def run(self, run_id: str) -> Run:
+        """The run that logged a version; NotFound where there is none any more."""
+        return (await self._rest.ask("runs/get", {"run_id": run_id}, f"run {run_id}", OneRun)).run
 
     async def address(self, model: str, version: str) -> str:
         """Where the files of a version are, in the server's own terms."""

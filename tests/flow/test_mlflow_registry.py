@@ -111,6 +111,9 @@ def test_what_a_pipeline_registers_can_be_served(mlflow, ask, caplog):
         assert fetched["m"].metadata.task.output == "y"
         assert fetched["m"].metadata.inputs[0].features == ("c0", "c1", "c2")
         assert fetched["files"].metadata.owner == "risk"
+        assert fetched["m"].metadata.params == {"depth": "3", "seed": "7"}
+        assert fetched["m"].metadata.metrics == {"auc": 0.81}
+        assert (fetched["m"].metadata.data_version, len(fetched["m"].metadata.run_id)) == ("2026-11", 32)
         assert (fetched["files"].path / "more" / "notes.txt").read_text() == "hello"
         assert [path.suffix for path in fetched["heavy"].path.glob("*.data")] == [".data"]
         assert [spec.name for spec in sessions["mixed"].signature.inputs] == ["age", "home_country", "income"]

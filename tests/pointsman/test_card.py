@@ -137,7 +137,7 @@ def counted(address):
     """Waits until the monitor has counted every prediction."""
     with httpx.Client(base_url=address, trust_env=False, timeout=30) as client:
         for _ in range(600):
-            rows = client.get("/summaries", params={"model": MODEL, "statistic": "predictions"}).json()["rows"]
+            rows = client.get("/summaries", params={"model": MODEL, "statistic": "predictions"}).json().get("rows", [])
             if sum(row["value"] for row in rows if not row["slice"]) == ROWS:
                 return
             threading.Event().wait(0.05)

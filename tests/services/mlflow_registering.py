@@ -88,6 +88,10 @@ def log(name, kind="linear", example=True, signature=True, metadata=None, files=
     if example:
         options["input_example"] = given
     with mlflow.start_run() as run:
+        mlflow.log_params({"depth": 3, "seed": 7})
+        mlflow.log_metric("auc", 0.81)
+        mlflow.log_metric("broken", float("nan"))
+        mlflow.set_tag("data_version", "2026-11")
         if not files:
             where = {"name": "model"} if MAJOR >= 3 else {"artifact_path": "model"}
             return register(name, mlflow.onnx.log_model(model, **where, **options).model_uri)
