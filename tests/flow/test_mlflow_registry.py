@@ -216,7 +216,9 @@ def test_a_model_deleted_and_made_again_has_new_versions_under_old_numbers(mlflo
         mlflow.make("phoenix", "2")
         new = await registry.fetch("phoenix", "1")
         assert new.digest != old.digest
-        assert await registry.fetch("phoenix", "1", old.digest) == old
+        pinned = await registry.fetch("phoenix", "1", old.digest)
+        assert (pinned.digest, pinned.path, pinned.created_us) == (old.digest, old.path, old.created_us)
+        assert (pinned.metadata.run_id, pinned.metadata.params) == ("", {}), "what MLflow says is of the new one"
         assert new.created_us > old.created_us
 
     ask(scenario)
