@@ -33,7 +33,7 @@ def main() -> None:
     """Swap, look, print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--swaps", type=int, default=1000)
-    parser.add_argument("--model", choices=["mlp", "wide"], default="wide")
+    parser.add_argument("--model", choices=["mlp", "wide"], default="mlp")
     arguments = parser.parse_args()
     end_when_told()
     about, console = machine(), Console(width=150)
@@ -46,7 +46,7 @@ def main() -> None:
             write_version(folder / "models", str(number), graph(arguments.model, number))
         bar, seen, done, failed = progress.add_task("swaps", total=arguments.swaps), {}, threading.Event(), [0, 0]
         with scenario(ONE_VARIANT, folder, admin) as server:
-            asking = threading.Thread(target=ask, args=(server.port, done, failed))
+            asking = threading.Thread(target=ask, args=(server.port, done, failed), daemon=True)
             asking.start()
             for number in range(arguments.swaps):
                 switch(admin, str(1 + (number + 1) % VERSIONS))
