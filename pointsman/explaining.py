@@ -150,8 +150,10 @@ def _take_audit(entry: Entry, changes: dict[tuple[str, int], Change], gates: lis
 def _prediction(entry: Entry, asked: Asked) -> list[Prediction]:
     try:
         record = decode(Prediction, record_json(entry.payload))
-    except InvalidRecord:
-        return []
+    except InvalidRecord as error:
+        raise InvalidRecord(
+            f"log {entry.log_id}, seq {entry.seq}, which names this prediction, is damaged: {error}"
+        ) from error
     return [record] if record.prediction_id == asked.prediction_id else []
 
 

@@ -195,7 +195,7 @@ class Batcher:
             gathered = self._runs.gathered(works)
             running = self._loop.run_in_executor(self._executor, self._runs.timed, gathered.feeds, stop)
             running.add_done_callback(lambda done: self._ran(batch, gathered, stop, timer, done))
-        except ModelFailed as failure:
+        except PointsmanError as failure:
             self._end_run(batch, stop, timer, failure)
 
     def _watch_loop(self, spent_us: float) -> None:
@@ -231,7 +231,7 @@ class Batcher:
         else:
             try:
                 end = self._runs.parts(gathered, *done.result())
-            except ModelFailed as broken:
+            except PointsmanError as broken:
                 end = broken
         self._end_run(batch, stop, timer, end)
 

@@ -332,3 +332,25 @@ def test_a_model_that_answers_nan_fails_only_the_request_that_caused_it(graphs, 
 
     assert str(bad) == "version 1 of 'm': output 'y' holds NaN at row 0: JSON cannot carry it"
     assert answer(first) == answer(last) == [0.0]
+
+
+@pytest.mark.parametrize("step", ["gathered", "parts"])
+def test_whatever_fails_around_a_run_in_a_thread_is_told_and_the_queue_goes_on(
+    graphs, loaded, batcher, step, monkeypatch
+):
+    async def run():
+        session = await loaded(graphs.identity())
+        queue = batcher(session, inline_us_max=-1.0)
+
+        def fails(*_):
+            raise Overloaded("for a moment")
+
+        with monkeypatch.context() as broken:
+            broken.setattr(queue._runs, step, fails)
+            (told_of,) = ask(queue, fitted(session, [1, 0]))
+            with pytest.raises(Overloaded, match="for a moment"):
+                await asyncio.wait_for(told_of, 30)
+        (after,) = ask(queue, fitted(session, [2, 0]))
+        return await asyncio.wait_for(after, 30)
+
+    assert answer(asyncio.run(run())) == [2.0, 0.0]
