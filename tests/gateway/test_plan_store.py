@@ -8,12 +8,12 @@ import pytest
 from msgspec.structs import replace
 
 from contracts.errors import Conflict
-from contracts.gate import GateCheck, GateResult
 from contracts.plan import Change, VersionRef
 from gateway.plan_store.redis import RedisPlanStore
 from gateway.plan_store.sqlite import SqlitePlanStore
 from gateway.plan_store.store import GATES_MAX, REPUBLISH
 from gateway.traffic import shifts
+from tests.gateway.gate_results import gate_result
 
 pytestmark = pytest.mark.anyio
 
@@ -201,24 +201,7 @@ async def test_a_republished_plan_may_leap_over_what_the_store_lost(store):
 
 
 def gate(number, model="m", at_us=None):
-    check = GateCheck(
-        kind="headline", name="auc", observed=0.0, low=-0.1, high=0.1, threshold=0.2, n=500, outcome="pass"
-    )
-    return GateResult(
-        gate_id=f"01890000-0000-7000-8000-{number:012x}",
-        model=model,
-        candidate=VersionRef(version="2", digest="d2"),
-        baseline=VersionRef(version="1", digest="d1"),
-        data_sha256="a" * 64,
-        policy_sha256="b" * 64,
-        rows=500,
-        seed=0,
-        checks=(check,),
-        outcome="pass",
-        evaluated_us=1_700_000_000_000_000 + number if at_us is None else at_us,
-        who="ada",
-        pointsman="0.1.0",
-    )
+    return gate_result(number, model=model, evaluated_us=1_700_000_000_000_000 + number if at_us is None else at_us)
 
 
 async def test_gate_results_are_kept_for_everyone_the_last_evaluated_first(store, open_store):

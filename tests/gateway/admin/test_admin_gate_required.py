@@ -3,10 +3,10 @@
 import pytest
 from msgspec.structs import replace
 
-from contracts.gate import GateCheck, GateResult
 from contracts.plan import VersionRef
 from contracts.wire import encode
 from registry_client.folder import FolderRegistry
+from tests.gateway.gate_results import gate_result
 
 pytestmark = pytest.mark.anyio
 
@@ -25,24 +25,12 @@ class Gatekeeper:
         return VersionRef(version=version, digest=(await registry.fetch(MODEL, version)).digest)
 
     async def record(self, candidate, baseline, outcome="pass", /, **changes):
-        number = next(self._numbers)
-        check = GateCheck(
-            kind="headline", name="auc", observed=0.0, low=0.0, high=0.0, threshold=0.1, n=500, outcome=outcome
-        )
-        result = GateResult(
-            gate_id=f"01890000-0000-7000-8000-{number:012x}",
+        result = gate_result(
+            next(self._numbers),
+            outcome,
             model=MODEL,
             candidate=await self.ref(candidate),
             baseline=None if baseline is None else await self.ref(baseline),
-            data_sha256="a" * 64,
-            policy_sha256="b" * 64,
-            rows=500,
-            seed=0,
-            checks=(check,),
-            outcome=outcome,
-            evaluated_us=number,
-            who="ada",
-            pointsman="0.1.0",
         )
         response = await self._desk.client.post(
             f"/admin/models/{MODEL}/gates", content=encode(replace(result, **changes))

@@ -4,9 +4,9 @@ import msgspec
 import pytest
 
 from contracts.errors import LogUnavailable
-from contracts.gate import GateCheck, GateResult
-from contracts.plan import VersionRef
+from contracts.gate import GateResult
 from contracts.wire import decode, encode
+from tests.gateway.gate_results import gate_result
 
 pytestmark = pytest.mark.anyio
 
@@ -14,24 +14,7 @@ GATES = "/admin/models/flight-delay/gates"
 
 
 def gate(number=1, outcome="pass", model="flight-delay"):
-    check = GateCheck(
-        kind="headline", name="auc", observed=0.0, low=-0.1, high=0.1, threshold=0.2, n=500, outcome=outcome
-    )
-    return GateResult(
-        gate_id=f"01890000-0000-7000-8000-{number:012x}",
-        model=model,
-        candidate=VersionRef(version="2", digest="d2"),
-        baseline=VersionRef(version="1", digest="d1"),
-        data_sha256="a" * 64,
-        policy_sha256="b" * 64,
-        rows=500,
-        seed=0,
-        checks=(check,),
-        outcome=outcome,
-        evaluated_us=number,
-        who="ada",
-        pointsman="0.1.0",
-    )
+    return gate_result(number, outcome, model=model)
 
 
 async def post(desk, content, status=200):

@@ -8,12 +8,13 @@ import httpx
 import pytest
 
 from contracts.gate import GateCheck, GateResult
-from contracts.plan import Change, VersionRef
+from contracts.plan import Change
 from contracts.settings import Settings
 from contracts.wire import decode, encode
 from gateway.admin.main import serve_admin
 from prediction_log.spool.reader import SpoolReader
 from prediction_log.spool.segment import Kind
+from tests.gateway.gate_results import gate_result
 
 pytestmark = pytest.mark.anyio
 
@@ -56,21 +57,8 @@ async def test_a_shift_is_probed_stored_and_audited_and_the_server_stops_when_to
 
 
 async def test_a_gate_is_an_audit_record_too(settings):
-    gate = GateResult(
-        gate_id="01890000-0000-7000-8000-000000000001",
-        model="flight-delay",
-        candidate=VersionRef(version="2", digest="d2"),
-        baseline=None,
-        data_sha256="",
-        policy_sha256="b" * 64,
-        rows=0,
-        seed=0,
-        checks=(GateCheck(kind="policy", name="empty", outcome="missing"),),
-        outcome="missing",
-        evaluated_us=1,
-        who="ada",
-        pointsman="0.1.0",
-    )
+    nothing = (GateCheck(kind="policy", name="empty", outcome="missing"),)
+    gate = gate_result(1, "missing", model="flight-delay", baseline=None, data_sha256="", rows=0, checks=nothing)
     listener, stop = socket.create_server(("127.0.0.1", 0)), asyncio.Event()
     serving = asyncio.create_task(serve_admin(settings, listener, stop))
     port = listener.getsockname()[1]

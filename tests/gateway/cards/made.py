@@ -1,7 +1,7 @@
 """Parts of a card, made for tests: a version that everybody knows everything of."""
 
 from contracts.card import CardFiles
-from contracts.gate import GateCheck, GateResult
+from contracts.gate import GateCheck
 from contracts.metadata import ModelMetadata
 from contracts.plan import BUCKETS, Challenger, Change, Plan, VersionRef
 from contracts.reference import Reference
@@ -12,6 +12,7 @@ from contracts.verdict import Verdict
 from gateway.cards.assembly import Parts
 from gateway.fleet.seam import Seen
 from gateway.fleet.worker_status import WorkerStatus
+from tests.gateway.gate_results import gate_result
 
 MODEL = "churn"
 ONE, TWO = VersionRef(version="1", digest="d1"), VersionRef(version="2", digest="d2")
@@ -52,20 +53,15 @@ def gate(number=1, candidate=TWO, outcome="pass"):
         GateCheck(kind="headline", name="auc", outcome=outcome, **figures),
         GateCheck(kind="slice", name="auc", slice="land=DE", outcome="pass", **figures),
     )
-    return GateResult(
-        gate_id=f"01890000-0000-7000-8000-{number:012x}",
+    return gate_result(
+        number,
+        outcome,
         model=MODEL,
         candidate=candidate,
         baseline=ONE,
-        data_sha256="a" * 64,
-        policy_sha256="b" * 64,
-        rows=500,
-        seed=0,
         checks=checks,
-        outcome=outcome,
         evaluated_us=number * DAY_US,
         who="grace",
-        pointsman="0.1.0",
     )
 
 
