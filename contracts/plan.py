@@ -16,6 +16,7 @@ CHAMPION = "champion"
 CHALLENGERS_MAX = 16
 
 Mode = Literal["shadow", "canary", "ab"]
+AliasPolicy = Literal["follow", "request", "ignore"]
 
 
 class VersionRef(Contract, frozen=True, kw_only=True):
@@ -45,6 +46,7 @@ class Challenger(Contract, frozen=True, kw_only=True):
 class Plan(Contract, frozen=True, kw_only=True):
     """One model's plan. `previous` is the champion before this one: where a rollback goes. `warm` versions stay loaded
     without traffic. `gate_required`: more traffic only for versions whose gate against the champion passed.
+    `alias_policy`: what a move of the registry's alias `champion` does; null: it is followed until somebody shifts traffic.
     """
 
     schema: Literal[1] = 1
@@ -56,6 +58,7 @@ class Plan(Contract, frozen=True, kw_only=True):
     warm: tuple[VersionRef, ...] = ()
     previous: VersionRef | None = None
     gate_required: bool = False
+    alias_policy: AliasPolicy | None = None
 
     def __post_init__(self) -> None:
         """Refuse a plan that breaks its own laws; `InvalidInput` names which."""

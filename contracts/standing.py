@@ -68,6 +68,11 @@ def gates_key(model: str) -> str:
     return f"{ROOT}:gates:{model}"
 
 
+def alias_book_key(model: str) -> str:
+    """A hash: number, book, and the token of the write that made it."""
+    return f"{ROOT}:aliases:{model}"
+
+
 def changed_channel(database: int) -> str:
     """Where every accepted change is called out; channels, unlike keys, are shared by all databases of a server."""
     return f"{ROOT}:changed:{database}"

@@ -7,6 +7,7 @@ step. Never counts and never applies anything.
 import asyncio
 import logging
 import os
+import socket
 import threading
 from pathlib import Path
 from typing import Final
@@ -40,6 +41,11 @@ class Report:
         self._started_us = clock.now_us()
         self._saving = threading.Lock()
         self._taken = self._saved = 0
+
+    @property
+    def name(self) -> str:
+        """Machine and slot: who saw something, for an audit record."""
+        return f"{socket.gethostname()}/{self._slot}"
 
     def tell(self, models: Models) -> None:
         """Write down what is applied and loaded, and that the event loop turns."""

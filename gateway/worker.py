@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import uvicorn
 
 from contracts.plan import Change
+from contracts.promotion import AliasMove, Promotion
 from contracts.settings import Settings
 from contracts.wire import encode
 from gateway import metrics
@@ -135,9 +136,9 @@ def _make_models(
     async def load(fetched: FetchedVersion) -> Session:
         return await load_session(fetched, threads=settings.session_threads)
 
-    async def audit(change: Change) -> None:
+    async def audit(record: Change | AliasMove | Promotion) -> None:
         if log is not None:
-            await log.append(Kind.AUDIT, encode(change))
+            await log.append(Kind.AUDIT, encode(record))
 
     loaded = Loaded(registry, load, lambda session: _runner(session, settings, clock, pools))
     last_good = LastGood(settings.state_dir / "last_good")
@@ -145,7 +146,17 @@ def _make_models(
     async def elsewhere(model: str) -> Applied:
         return await applied_of(model, last_good, shared.fleet)
 
-    models = Models(registry, shared.store, loaded, last_good, audit, clock, lambda: report.tell(models), elsewhere)
+    models = Models(
+        registry,
+        shared.store,
+        loaded,
+        last_good,
+        audit,
+        clock,
+        lambda: report.tell(models),
+        elsewhere,
+        seen_by=report.name,
+    )
     return models
 
 

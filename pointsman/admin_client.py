@@ -18,7 +18,7 @@ from contracts.gate import GateResult
 from contracts.plan import Change, Plan
 from contracts.settings import Settings
 from contracts.wire import Contract, decode, encode
-from gateway.admin.bodies import Changes, GateKept, Gates, Models, Monitors, Moved, Workers
+from gateway.admin.bodies import Changes, GateKept, Gates, Models, Monitors, Moved, Promotions, Refused, Workers
 
 T = TypeVar("T", bound=Contract)
 
@@ -98,10 +98,23 @@ class AdminClient:
         """What the gates of a model found, the last evaluated first."""
         return await self._ask(Gates, "GET", f"/admin/models/{_quoted(model)}/gates", params={"limit": limit})
 
+    async def promotions(self, model: str, limit: int) -> Promotions:
+        """What moves of a model's alias `champion` asked for, and the moves of its aliases."""
+        return await self._ask(Promotions, "GET", f"/admin/models/{_quoted(model)}/promotions", params={"limit": limit})
+
+    async def approve(self, model: str, promotion_id: str, body: Mapping[str, Any]) -> Moved:
+        """Make a promotion's candidate the champion."""
+        path = f"/admin/models/{_quoted(model)}/promotions/{_quoted(promotion_id)}/approve"
+        return await self._ask(Moved, "POST", path, json=_said(body))
+
+    async def refuse(self, model: str, promotion_id: str, body: Mapping[str, Any]) -> Refused:
+        """Leave the champion as it is."""
+        path = f"/admin/models/{_quoted(model)}/promotions/{_quoted(promotion_id)}/refuse"
+        return await self._ask(Refused, "POST", path, json=_said(body))
+
     async def do(self, model: str, verb: str, body: Mapping[str, Any]) -> Moved:
         """Apply a verb such as `canary`; the body as the admin API describes it, None left out."""
-        said = {name: value for name, value in body.items() if value is not None}
-        return await self._ask(Moved, "POST", f"/admin/models/{_quoted(model)}/{verb}", json=said)
+        return await self._ask(Moved, "POST", f"/admin/models/{_quoted(model)}/{verb}", json=_said(body))
 
     async def _ask(self, kind: type[T], method: str, path: str, **request: Any) -> T:
         try:
@@ -153,6 +166,10 @@ def _checked(address: str) -> httpx.URL:
     if url.scheme not in {"http", "https"} or not url.host or (url.port or 1) > 65535:
         raise InvalidInput(f"{address!r} is no address of an admin API: write one such as http://127.0.0.1:8003")
     return url
+
+
+def _said(body: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in body.items() if value is not None}
 
 
 def _quoted(model: str) -> str:

@@ -16,6 +16,7 @@ from pointsman.explain import explain
 from pointsman.gate import gate, gates
 from pointsman.label import label
 from pointsman.log import log_app
+from pointsman.promotions import promotions_app
 from pointsman.reference import reference_app
 from pointsman.report import report
 from pointsman.roles import forward, monitor, serve, up
@@ -47,6 +48,7 @@ for command in (
 ):
     app.command()(command)
 app.add_typer(traffic_app, name="traffic")
+app.add_typer(promotions_app, name="promotions")
 app.add_typer(reference_app, name="reference")
 app.add_typer(log_app, name="log")
 

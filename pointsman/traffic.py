@@ -61,6 +61,14 @@ class OnOff(StrEnum):
     OFF = "off"
 
 
+class PolicyName(StrEnum):
+    """What a move of the alias `champion` does."""
+
+    FOLLOW = "follow"
+    REQUEST = "request"
+    IGNORE = "ignore"
+
+
 class Place(NamedTuple):
     """Which admin API to ask."""
 
@@ -83,14 +91,24 @@ class Asked(NamedTuple):
     wait: float
     as_json: bool
 
+    @property
+    def body(self) -> dict[str, Any]:
+        """The same, as the admin API takes it."""
+        return {
+            "reason": self.reason,
+            "who": self.who or user_name(),
+            "expected_revision": self.expect,
+            "wait_ms": self.wait * 1000,
+        }
+
 
 @traffic_app.command()
 def show(
     model: ModelArgument, *, as_json: JsonOption = False, admin: AdminOption = None, config: ConfigOption = None
 ) -> None:
     """Show who gets which traffic of a model, and which workers follow."""
-    plan, workers, monitors = _call(Place(admin, config), lambda client: _standing(client, model))
-    _print(plan, Group(plan_view(plan), fleet_view(plan, workers, monitors)), as_json=as_json)
+    plan, workers, monitors = call(Place(admin, config), lambda client: _standing(client, model))
+    print_out(plan, Group(plan_view(plan), fleet_view(plan, workers, monitors)), as_json=as_json)
 
 
 @traffic_app.command()
@@ -103,16 +121,16 @@ def history(
     config: ConfigOption = None,
 ) -> None:
     """Show who changed what when, newest first."""
-    changes = _call(Place(admin, config), lambda client: client.history(model, limit))
-    _print(Changes(changes=changes), history_view(changes), as_json=as_json)
+    changes = call(Place(admin, config), lambda client: client.history(model, limit))
+    print_out(Changes(changes=changes), history_view(changes), as_json=as_json)
 
 
 def models(*, as_json: JsonOption = False, admin: AdminOption = None, config: ConfigOption = None) -> None:
     """Show what is registered, loaded and routed."""
-    found = _call(Place(admin, config), lambda client: client.models())
-    _print(found, models_view(found) if found.models else "no models are registered yet", as_json=as_json)
+    found = call(Place(admin, config), lambda client: client.models())
+    print_out(found, models_view(found) if found.models else "no models are registered yet", as_json=as_json)
     for warning in found.warnings:
-        _say("yellow", f"warning: {warning}")
+        say("yellow", f"warning: {warning}")
 
 
 def _challenge(verb: str, summary: str) -> None:
@@ -203,6 +221,24 @@ def require_gate(
     _change(asked, model, "require-gate", {"required": state is OnOff.ON})
 
 
+@traffic_app.command("alias-policy")
+def alias_policy(
+    model: ModelArgument,
+    policy: Annotated[PolicyName, typer.Argument(help="What its moves do.", show_default=False)],
+    *,
+    reason: ReasonOption = "",
+    who: WhoOption = None,
+    expect: ExpectOption = None,
+    wait: WaitOption = WAIT_SECONDS,
+    as_json: JsonOption = False,
+    admin: AdminOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """What a move of the registry's alias champion does: shift at once, wait for `pointsman promotions`, or nothing."""
+    asked = Asked(Place(admin, config), reason, who, expect, wait, as_json)
+    _change(asked, model, "alias-policy", {"policy": policy.value})
+
+
 @traffic_app.command()
 def republish(
     model: ModelArgument,
@@ -268,33 +304,29 @@ async def _standing(client: AdminClient, model: str) -> tuple[Plan, Workers, Mon
 
 def _change(asked: Asked, model: str, verb: str, body: dict[str, Any]) -> None:
     """Ask for a change and tell what came of it."""
-    said = {
-        **body,
-        "reason": asked.reason,
-        "who": asked.who or user_name(),
-        "expected_revision": asked.expect,
-        "wait_ms": asked.wait * 1000,
-    }
-    moved = _call(asked.place, lambda client: client.do(model, verb, said))
-    _print(moved, plan_view(moved.plan), as_json=asked.as_json)
-    _tell(moved, model)
+    show_moved(asked, call(asked.place, lambda client: client.do(model, verb, {**body, **asked.body})))
 
 
-def _tell(moved: Moved, model: str) -> None:
-    _say("green", f"changed: {'; '.join(differences(moved.change.before, moved.change.after))}")
+def show_moved(asked: Asked, moved: Moved) -> None:
+    """Print the plan, and tell what came of a change."""
+    print_out(moved, plan_view(moved.plan), as_json=asked.as_json)
+    model = moved.plan.model
+    say("green", f"changed: {'; '.join(differences(moved.change.before, moved.change.after))}")
     if moved.converged is not None:
-        _say("default" if moved.converged.endswith(" ms") else "yellow", f"converged: {moved.converged}")
+        say("default" if moved.converged.endswith(" ms") else "yellow", f"converged: {moved.converged}")
     for slot, reason in moved.errors.items():
-        _say("yellow", f"{slot} stays behind: {reason}")
+        say("yellow", f"{slot} stays behind: {reason}")
     for warning in moved.warnings:
-        _say("yellow", f"warning: {warning}")
+        say("yellow", f"warning: {warning}")
     if any(challenger.mode != "shadow" for challenger in moved.plan.challengers):
-        _say("dim", f"next: pointsman report {model}, then pointsman promote {model} or pointsman rollback {model}")
+        say("dim", f"next: pointsman report {model}, then pointsman promote {model} or pointsman rollback {model}")
     elif moved.plan.previous is not None:
-        _say("dim", f"back to version {moved.plan.previous.version}: pointsman rollback {model}")
+        say("dim", f"back to version {moved.plan.previous.version}: pointsman rollback {model}")
 
 
-def _call(place: Place, ask: Callable[[AdminClient], Awaitable[T]]) -> T:
+def call(place: Place, ask: Callable[[AdminClient], Awaitable[T]]) -> T:
+    """What the admin API answers; raises what it refuses with."""
+
     async def asking() -> T:
         async with admin_client(place.address) as client:
             return await ask(client)
@@ -302,12 +334,14 @@ def _call(place: Place, ask: Callable[[AdminClient], Awaitable[T]]) -> T:
     return asyncio.run(asking())
 
 
-def _print(value: Contract, view: RenderableType, *, as_json: bool) -> None:
+def print_out(value: Contract, view: RenderableType, *, as_json: bool) -> None:
+    """To stdout: JSON for programs, a view for people."""
     if as_json:
         typer.echo(encode(value))
     else:
         Console().print(view)
 
 
-def _say(style: str, text: str) -> None:
+def say(style: str, text: str) -> None:
+    """One line to stderr."""
     Console(stderr=True).print(Text(text, style), soft_wrap=True)

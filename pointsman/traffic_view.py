@@ -114,6 +114,8 @@ def _quiet(before: Plan, after: Plan) -> list[str]:
     cooled = sorted({ref.version for ref in before.warm} - {ref.version for ref in after.warm})
     gate = [f"a gate is {'required' if after.gate_required else 'not required any more'}"]
     told = gate if before.gate_required != after.gate_required else []
+    if before.alias_policy != after.alias_policy:
+        told.append(f"the alias champion: {after.alias_policy or 'followed until traffic is shifted by hand'}")
     told += [f"version {version} kept warm" for version in warm] + [f"version {version} let go" for version in cooled]
     return told or ["nobody moved"]
 
@@ -143,6 +145,8 @@ def _kept(plan: Plan) -> list[Text]:
     lines = []
     if plan.gate_required:
         lines.append(Text("more traffic needs a passing gate against the champion", style="dim"))
+    if plan.alias_policy:
+        lines.append(Text(f"moves of the alias champion: {plan.alias_policy}", style="dim"))
     if plan.warm:
         lines.append(Text(f"warm: {', '.join(f'version {ref.version}' for ref in plan.warm)}", style="dim"))
     if plan.previous is not None:

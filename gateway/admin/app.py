@@ -30,23 +30,40 @@ from gateway.admin.bodies import (
     Monitors,
     Moved,
     MovedOn,
+    Promotions,
+    Refused,
+    VerbBody,
     Workers,
 )
 from gateway.admin.card_reply import card_reply
 from gateway.admin.gate_book import GateBook
 from gateway.admin.models import model_rows
 from gateway.admin.plan_control import Accepted, Origin, PlanControl, PlanMoved
+from gateway.admin.promotion_desk import APPROVE, PromotionDesk
 from gateway.admin.requests import (
     Handle,
     actor_of,
     body_of,
     limit_of,
     model_of,
+    promotion_of,
     revision_of,
     same_site,
     wait_of,
 )
-from gateway.admin.routes import ACTOR, IF_MATCH, LIMIT, MODEL, ONE_MODEL, REASON, VERSION, WAIT, Endpoint, openapi
+from gateway.admin.routes import (
+    ACTOR,
+    IF_MATCH,
+    LIMIT,
+    MODEL,
+    ONE_MODEL,
+    PROMOTION,
+    REASON,
+    VERSION,
+    WAIT,
+    Endpoint,
+    openapi,
+)
 from gateway.admin.verbs import VERBS, Verb
 from gateway.cards.gathering import CardSources, ReadSignature
 from gateway.clock import Clock
@@ -68,6 +85,7 @@ class AdminParts(NamedTuple):
     clock: Clock
     version: str
     signature: ReadSignature
+    promotions: PromotionDesk
 
 
 class Admin:
@@ -112,6 +130,7 @@ class Admin:
             ),
             self._card_endpoint(),
             *map(self._verb_endpoint, VERBS),
+            *self._promotion_endpoints(),
             Endpoint("GET", "/admin/audit", "All changes", self.audit, Changes, None, (LIMIT, ONE_MODEL)),
             Endpoint("GET", "/admin/workers", "The living workers", self.workers, Workers),
             Endpoint("GET", "/admin/monitors", "The living monitors", self.monitors, Monitors),
@@ -122,6 +141,20 @@ class Admin:
         path = "/admin/models/{model}/versions/{version}/card"
         summary = "What is known of a version, but for what the monitor measures; and what is not known"
         return Endpoint("GET", path, summary, self.card, Card, None, (MODEL, VERSION), (404,), page=True)
+
+    def _promotion_endpoints(self) -> tuple[Endpoint, ...]:
+        path = "/admin/models/{model}/promotions"
+        approve, refuse = f"{path}/{{promotion}}/approve", f"{path}/{{promotion}}/refuse"
+        parameters = (MODEL, PROMOTION, ACTOR, IF_MATCH, WAIT)
+        asked, made = (
+            "What moves of the alias champion asked for, and all moves seen",
+            "Make its candidate the champion",
+        )
+        return (
+            Endpoint("GET", path, asked, self.promotions, Promotions, None, (MODEL, LIMIT)),
+            Endpoint("POST", approve, made, self.approve, Moved, VerbBody, parameters, (404, 409, 422), etag=True),
+            Endpoint("POST", refuse, "Leave it", self.refuse, Refused, VerbBody, parameters[:3], (404, 409)),
+        )
 
     def _verb_endpoint(self, verb: Verb) -> Endpoint:
         path, parameters = f"/admin/models/{{model}}/{verb.name}", (MODEL, ACTOR, IF_MATCH, WAIT)
@@ -160,12 +193,30 @@ class Admin:
 
         async def handle(request: Request) -> Response:
             body = await body_of(request, verb.body)
-            wait_ms = wait_of(request, body.wait_ms)
-            expected = revision_of(request) if body.expected_revision is None else body.expected_revision
-            origin = Origin(body.who or actor_of(request), verb.name, body.reason, expected)
+            wait_ms, origin = wait_of(request, body.wait_ms), _origin(request, verb.name, body)
             return await self._moved(await verb.apply(self._parts.control, model_of(request), origin, body), wait_ms)
 
         return handle
+
+    async def promotions(self, request: Request) -> Response:
+        """The promotions of a model and the moves of its aliases; none where none was seen."""
+        book, limit = await self._parts.promotions.book(model_of(request)), limit_of(request)
+        return _json(Promotions(promotions=book.promotions[:limit], moves=book.moves[:limit]))
+
+    async def approve(self, request: Request) -> Response:
+        """Make a promotion's candidate the champion."""
+        body = await body_of(request, VerbBody)
+        wait_ms, origin = wait_of(request, body.wait_ms), _origin(request, APPROVE, body)
+        desk = self._parts.promotions
+        return await self._moved(await desk.approve(model_of(request), promotion_of(request), origin), wait_ms)
+
+    async def refuse(self, request: Request) -> Response:
+        """Leave the champion as it is."""
+        body = await body_of(request, VerbBody)
+        desk, origin = self._parts.promotions, _origin(request, "refuse", body)
+        promotion, unlogged = await desk.refuse(model_of(request), promotion_of(request), origin)
+        missing = f"the promotion is refused, but that is missing from the log: {unlogged}"
+        return _json(Refused(promotion=promotion, warnings=(missing,) if unlogged else ()))
 
     async def history(self, request: Request) -> Response:
         """One model's changes, newest first."""
@@ -265,6 +316,11 @@ def admin_app(parts: AdminParts) -> Starlette:
             Exception: _broken,
         },
     )
+
+
+def _origin(request: Request, verb: str, body: VerbBody) -> Origin:
+    expected = revision_of(request) if body.expected_revision is None else body.expected_revision
+    return Origin(body.who or actor_of(request), verb, body.reason, expected)
 
 
 async def _refused(_: Request, error: Exception) -> Response:

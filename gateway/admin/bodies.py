@@ -4,7 +4,8 @@ Enters and leaves: JSON. Never holds a rule about plans: those are in `gateway.t
 """
 
 from contracts.gate import GateResult
-from contracts.plan import Change, Plan, VersionRef
+from contracts.plan import AliasPolicy, Change, Plan, VersionRef
+from contracts.promotion import AliasMove, Promotion
 from contracts.standing import MonitorStanding
 from contracts.verdict import Verdict
 from contracts.wire import Contract
@@ -66,6 +67,12 @@ class RequireGateBody(VerbBody, frozen=True, kw_only=True):
     """Whether the plan requires a gate from now on."""
 
     required: bool
+
+
+class AliasPolicyBody(VerbBody, frozen=True, kw_only=True):
+    """What a move of the registry's alias `champion` does from now on."""
+
+    policy: AliasPolicy
 
 
 class RepublishBody(VerbBody, frozen=True, kw_only=True):
@@ -145,6 +152,20 @@ class Judged(Contract, frozen=True, kw_only=True):
     """The latest verdict of each variant and guard of a model."""
 
     verdicts: tuple[Verdict, ...]
+
+
+class Promotions(Contract, frozen=True, kw_only=True):
+    """What was asked for by moves of the alias `champion`, and the moves of all aliases; both newest first."""
+
+    promotions: tuple[Promotion, ...]
+    moves: tuple[AliasMove, ...]
+
+
+class Refused(Contract, frozen=True, kw_only=True):
+    """A promotion that was refused; `warnings` says what of its audit is missing."""
+
+    promotion: Promotion
+    warnings: tuple[str, ...]
 
 
 class GateKept(Contract, frozen=True, kw_only=True):

@@ -16,12 +16,14 @@ import uvicorn
 
 from contracts.gate import GateResult
 from contracts.plan import Change
+from contracts.promotion import Promotion
 from contracts.settings import Settings
 from contracts.signature import Signature
 from contracts.wire import encode
 from gateway.admin.app import AdminParts, admin_app
 from gateway.admin.gate_book import GateBook
 from gateway.admin.plan_control import PlanControl
+from gateway.admin.promotion_desk import PromotionDesk
 from gateway.admin.version_check import VersionCheck
 from gateway.clock import Clock, system_clock
 from gateway.fleet.seam import applied_of
@@ -35,7 +37,7 @@ from prediction_log.spool.writer import open_writer
 from registry_client.choice import open_registry
 from registry_client.registry import RegistryClient
 
-Audit = Callable[[Change | GateResult], Awaitable[None]]
+Audit = Callable[[Change | GateResult | Promotion], Awaitable[None]]
 
 SLOT = "admin"
 GRACE_SECONDS = 5
@@ -74,8 +76,9 @@ def _parts(settings: Settings, shared: SharedState, registry: RegistryClient, au
         return await applied_of(model, last_good, shared.fleet)
 
     check_version = VersionCheck(registry, probe)
+    control = PlanControl(shared.store, registry, check_version, audit, clock, applied)
     return AdminParts(
-        control=PlanControl(shared.store, registry, check_version, audit, clock, applied),
+        control=control,
         gates=GateBook(shared.store, audit),
         store=shared.store,
         registry=registry,
@@ -83,6 +86,7 @@ def _parts(settings: Settings, shared: SharedState, registry: RegistryClient, au
         clock=clock,
         version=version("pointsman"),
         signature=check_version.signature,
+        promotions=PromotionDesk(shared.store, control, check_version, audit, clock),
     )
 
 
@@ -90,7 +94,7 @@ async def _audit_to_log(settings: Settings, stack: AsyncExitStack) -> Audit:
     """Where audit records go: the prediction log, or nowhere where it is turned off; the store keeps the history anyway."""
     if not settings.log_enabled:
 
-        async def keep_none(_: Change | GateResult) -> None:
+        async def keep_none(_: Change | GateResult | Promotion) -> None:
             return
 
         return keep_none
@@ -103,7 +107,7 @@ async def _audit_to_log(settings: Settings, stack: AsyncExitStack) -> Audit:
     )
     stack.push_async_callback(log.aclose)
 
-    async def append(record: Change | GateResult) -> None:
+    async def append(record: Change | GateResult | Promotion) -> None:
         await log.append(Kind.AUDIT, encode(record))
 
     return append

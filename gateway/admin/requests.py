@@ -57,6 +57,11 @@ def version_of(request: Request) -> str:
     return str(request.path_params["version"])
 
 
+def promotion_of(request: Request) -> str:
+    """The promotion's id in the path."""
+    return str(request.path_params["promotion"])
+
+
 def wants_page(request: Request) -> bool:
     """Whether the caller, such as a browser, names HTML before JSON among what it accepts."""
     named = [kind.partition(";")[0].strip().lower() for kind in request.headers.get("accept", "").split(",")]

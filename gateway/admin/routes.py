@@ -15,6 +15,7 @@ from gateway.admin.requests import HISTORY_DEFAULT, HISTORY_MAX, WAIT_MS_MAX, Ha
 
 MODEL = {"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}
 VERSION = {"name": "version", "in": "path", "required": True, "schema": {"type": "string"}}
+PROMOTION = {"name": "promotion", "in": "path", "required": True, "schema": {"type": "string"}}
 IF_MATCH = {
     "name": "If-Match",
     "in": "header",

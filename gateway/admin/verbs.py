@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from contracts.plan import Mode
 from gateway.admin.bodies import (
+    AliasPolicyBody,
     PromoteBody,
     RemoveBody,
     RepublishBody,
@@ -75,6 +76,10 @@ async def _require_gate(control: PlanControl, model: str, origin: Origin, body: 
     return await control.change(model, origin, lambda plan: shifts.require_gate(plan, required=body.required))
 
 
+async def _alias_policy(control: PlanControl, model: str, origin: Origin, body: AliasPolicyBody) -> Accepted:
+    return await control.change(model, origin, lambda plan: shifts.set_alias_policy(plan, body.policy))
+
+
 async def _republish(control: PlanControl, model: str, origin: Origin, body: RepublishBody) -> Accepted:
     return await control.republish(model, origin, stored=body.stored)
 
@@ -109,6 +114,12 @@ VERBS: Final = (
         "Whether a version gets more traffic only with a passing gate against the champion",
         RequireGateBody,
         _require_gate,
+    ),
+    Verb(
+        "alias-policy",
+        "What a move of the registry's alias champion does: shift at once, wait for a person, or nothing",
+        AliasPolicyBody,
+        _alias_policy,
     ),
     Verb(
         "republish",

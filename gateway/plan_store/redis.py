@@ -18,12 +18,13 @@ from typing import Final, NamedTuple, NoReturn, TypeVar
 from contracts.errors import Conflict, InvalidRecord, StoreUnavailable
 from contracts.gate import GateResult
 from contracts.plan import Change, Plan
-from contracts.standing import HISTORY, STORE, changed_channel, gates_key, plan_key, revisions_key
+from contracts.promotion import AliasBook
+from contracts.standing import HISTORY, STORE, alias_book_key, changed_channel, gates_key, plan_key, revisions_key
 from contracts.wire import decode, encode
 from gateway.fleet.redis_link import Heard, RedisLink, Unanswered, shown
-from gateway.plan_store.store import GATES_MAX, check_step
+from gateway.plan_store.store import GATES_MAX, check_number, check_step
 
-T = TypeVar("T", Plan, Change, GateResult)
+T = TypeVar("T", Plan, Change, GateResult, AliasBook)
 
 FORMAT: Final = "1"
 POLL_SECONDS: Final = 1.0
@@ -105,6 +106,20 @@ class RedisPlanStore:
         """At most `limit` gate results, the last evaluated first."""
         found = await self._link.call("ZREVRANGE", gates_key(model), 0, limit - 1)
         return [self._decoded(GateResult, text) for text in found]
+
+    async def alias_book(self, model: str) -> AliasBook | None:
+        """What was seen of a model's aliases, and its promotions; None before the first look."""
+        text = await self._link.call("HGET", alias_book_key(model), "book")
+        return None if text is None else self._decoded(AliasBook, text)
+
+    async def write_alias_book(self, book: AliasBook) -> None:
+        """Compare-and-set by the number in one script; `Conflict` where another book came first."""
+        said, *rest = await self._link.call(
+            *("EVAL", _ALIAS_BOOK, 1, alias_book_key(book.model)),
+            *(book.number - 1, book.number, encode(book), self._new_token()),
+        )
+        if said == b"moved":
+            check_number(book, int(rest[0]))
 
     async def generation(self) -> int:
         """How often there was news, in this process; only the first asking waits for the server."""
@@ -218,4 +233,5 @@ def _named(revision: int) -> str:
 
 
 _CHANGE: Final = files(__package__).joinpath("plan_change.lua").read_text()
+_ALIAS_BOOK: Final = files(__package__).joinpath("alias_book.lua").read_text()
 _HISTORY: Final = files(__package__).joinpath("plan_history.lua").read_text()

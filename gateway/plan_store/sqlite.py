@@ -3,10 +3,10 @@
 Enters: changes. Leaves: plans and their history. Never decides what a plan should be, never blocks the event loop: reads
 and writes run in one thread of their own; only `generation` runs inline, because it costs microseconds.
 
-Three tables: `plans` holds the current plan of each model, `history` every accepted change and is append only (a trigger
-refuses anything else), `gates` the latest gate results. The file is in WAL mode, so readers never wait for a writer, with
-synchronous=FULL, so an accepted change survives power loss. The history is the audit trail and grows by two plans a change,
-some kilobytes; nothing trims it.
+Four tables: `plans` holds the current plan of each model, `history` every accepted change and is append only (a trigger
+refuses anything else), `gates` the latest gate results, `alias_books` what was seen of aliases. The file is in WAL mode, so
+readers never wait for a writer, with synchronous=FULL, so an accepted change survives power loss. The history is the audit
+trail and grows by two plans a change, some kilobytes; nothing trims it.
 """
 
 import asyncio
@@ -22,8 +22,9 @@ from typing import Final, TypeVar
 from contracts.errors import Conflict, InvalidRecord, StoreUnavailable
 from contracts.gate import GateResult
 from contracts.plan import Change, Plan
+from contracts.promotion import AliasBook
 from contracts.wire import decode, encode
-from gateway.plan_store.store import GATES_MAX, check_step
+from gateway.plan_store.store import GATES_MAX, check_number, check_step
 
 T = TypeVar("T")
 
@@ -40,12 +41,16 @@ CREATE TABLE IF NOT EXISTS gates (
     PRIMARY KEY (model, evaluated_us, gate_id)
 ) STRICT, WITHOUT ROWID
 """
-"""Made at opening too: stores that are older than gates have none."""
+ALIAS_BOOKS: Final = """
+CREATE TABLE IF NOT EXISTS alias_books (model TEXT PRIMARY KEY, number INTEGER NOT NULL, book TEXT NOT NULL) STRICT
+"""
+"""Both are made at opening too: stores that are older have none."""
 SCHEMA: Final = f"""
 PRAGMA journal_mode = WAL;
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {FORMAT};
 {GATES};
+{ALIAS_BOOKS};
 CREATE TABLE plans (model TEXT PRIMARY KEY, revision INTEGER NOT NULL, plan TEXT NOT NULL) STRICT;
 CREATE TABLE history (
     number INTEGER PRIMARY KEY,
@@ -103,6 +108,14 @@ class SqlitePlanStore:
         """At most `limit` gate results, the last evaluated first."""
         return await self._in_thread(lambda db: _gates(db, model, limit))
 
+    async def alias_book(self, model: str) -> AliasBook | None:
+        """What was seen of a model's aliases, and its promotions; None before the first look."""
+        return await self._in_thread(lambda db: _alias_book(db, model))
+
+    async def write_alias_book(self, book: AliasBook) -> None:
+        """Compare-and-set by the number; `Conflict` where another book came first."""
+        await self._in_thread(lambda db: _write_alias_book(db, book))
+
     async def generation(self) -> int:
         """A number that changes with every commit of anyone: a stat and one PRAGMA on a connection that never writes."""
         if self._poll is None or self._lost:
@@ -145,6 +158,7 @@ class SqlitePlanStore:
             stat = self._path.stat()
             self._records, self._poll = self._connect(self._busy_timeout_ms), self._connect(POLL_TIMEOUT_MS)
             self._records.execute(GATES)
+            self._records.execute(ALIAS_BOOKS)
             self._file = (stat.st_dev, stat.st_ino)
             self._openings += 1
             return self._records
@@ -291,6 +305,21 @@ def _gates(db: sqlite3.Connection, model: str, limit: int) -> list[GateResult]:
         "SELECT result FROM gates WHERE model = ? ORDER BY evaluated_us DESC, gate_id DESC LIMIT ?", (model, limit)
     )
     return [decode(GateResult, text.encode()) for (text,) in rows]
+
+
+def _alias_book(db: sqlite3.Connection, model: str) -> AliasBook | None:
+    row = db.execute("SELECT book FROM alias_books WHERE model = ?", (model,)).fetchone()
+    return None if row is None else decode(AliasBook, row[0].encode())
+
+
+def _write_alias_book(db: sqlite3.Connection, book: AliasBook) -> None:
+    with _transaction(db):
+        row = db.execute("SELECT number FROM alias_books WHERE model = ?", (book.model,)).fetchone()
+        check_number(book, 0 if row is None else row[0])
+        db.execute(
+            "INSERT INTO alias_books VALUES (?1, ?2, ?3) ON CONFLICT (model) DO UPDATE SET number = ?2, book = ?3",
+            (book.model, book.number, encode(book).decode()),
+        )
 
 
 @contextmanager

@@ -2,8 +2,10 @@
 
 from typing import Final, Protocol
 
+from contracts.errors import Conflict
 from contracts.gate import GateResult
 from contracts.plan import Change, Plan
+from contracts.promotion import AliasBook
 
 REPUBLISH: Final = "republish"
 """The one verb that may skip revisions: it brings a store that lost some back above what the workers run."""
@@ -41,6 +43,14 @@ class PlanStore(Protocol):
         """At most `limit` gate results of a model, the last evaluated first."""
         ...
 
+    async def alias_book(self, model: str) -> AliasBook | None:
+        """What was seen of a model's aliases, and its promotions; None before the first look."""
+        ...
+
+    async def write_alias_book(self, book: AliasBook) -> None:
+        """Make this the model's book, durably. Raises `Conflict` unless the stored number (0: none) is the one before."""
+        ...
+
     async def generation(self) -> int:
         """A number that differs from the last one this object gave once any plan changed in between: at once where the
         store is on this host, within milliseconds in a fleet, a second or two where a message was lost.
@@ -65,3 +75,12 @@ def check_step(change: Change) -> None:
     step = change.revision - expected
     assert change.after.revision == change.revision, "a change is numbered as its plan"
     assert step == 1 or (change.verb == REPUBLISH and step > 1), "a change is one step"
+
+
+def check_number(book: AliasBook, stored: int) -> None:
+    """Raise `Conflict` unless the book is the one after the stored number."""
+    if stored != book.number - 1:
+        raise Conflict(
+            f"the aliases of {book.model!r} are at number {stored}, not {book.number - 1}: someone else wrote them; "
+            "read them again"
+        )

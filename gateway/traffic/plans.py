@@ -5,8 +5,8 @@ a whole once every version behind the new plan is loaded; until then, and for go
 serves. Store and registry may both be away, at start too: then the last good plan serves. Never goes back to a lower
 revision, whatever the store holds, and never answers a request.
 
-A model without a plan gets its first one from its alias `champion`, else its newest version. As long as nobody else has
-shifted its traffic, its champion follows the alias.
+A model without a plan gets its first one from its alias `champion`, else its newest version. What later moves of aliases
+do is up to `gateway.traffic.alias_following`.
 """
 
 import asyncio
@@ -15,15 +15,16 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, NamedTuple
 
-from contracts.errors import Conflict, NotFound, NotReady, PointsmanError, StoreUnavailable
-from contracts.plan import Change, Plan, VersionRef
+from contracts.errors import NotFound, NotReady, PointsmanError, StoreUnavailable
+from contracts.plan import Plan, VersionRef
 from gateway.clock import Clock
 from gateway.models.inputs import union_of
 from gateway.models.loading import Loaded
 from gateway.models.serving import Runner, Serving
 from gateway.plan_store.store import PlanStore
 from gateway.traffic import shifts
-from gateway.traffic.first_plan import WHO, start_plan
+from gateway.traffic.alias_following import AliasFollower, Audit
+from gateway.traffic.first_plan import start_plan
 from gateway.traffic.last_good import LastGood
 from gateway.traffic.plan_floor import NOTHING, Applied, StoreFellBack, check_floor
 from gateway.traffic.routing import points_of
@@ -54,11 +55,12 @@ class Models:
         store: PlanStore,
         loaded: Loaded,
         last_good: LastGood,
-        audit: Callable[[Change], Awaitable[None]],
+        audit: Audit,
         clock: Clock,
         applied: Callable[[], None],
         elsewhere: Callable[[str], Awaitable[Applied]] | None = None,
         patience_seconds: float = REGISTRY_PATIENCE_SECONDS,
+        seen_by: str = "worker",
     ) -> None:
         self._registry = registry
         self._store = store
@@ -69,6 +71,7 @@ class Models:
         self._applied = applied
         self._elsewhere = elsewhere
         self._patience_seconds = patience_seconds
+        self._follower = AliasFollower(registry, store, self._check, audit, clock, seen_by)
         self._asking: asyncio.Task[None] | None = None
         self._known: dict[str, Known] = {}
         self._generation: int | None = None
@@ -211,14 +214,26 @@ class Models:
         else:
             self.refused.discard(model)
             await self._apply(plan)
+            await self._follow_aliases(plan)
+
+    async def _follow_aliases(self, plan: Plan) -> None:
+        known = self._known.get(plan.model)
+        if known is None:
+            return
+        try:
+            moved = await self._follower.follow(plan, known.aliases)
+        except StoreUnavailable:
+            self._unread[plan.model] = self._clock.mono_ns()
+            return
+        if moved != plan:
+            await self._apply(moved)
 
     async def _newest_plan(self, model: str, kept: Plan | None) -> Plan:
-        """The store's plan, made first or moved with the alias where that is the gateway's to do."""
+        """The store's plan, made first where there is none."""
         floor = await self._floor(model, kept)
         stored = await self._store.read(model)
         check_floor(model, stored, floor)
-        plan = stored or await start_plan(model, self._store, self._registry, self._check, self._audit, self._clock)
-        return await self._follow_alias(plan)
+        return stored or await start_plan(model, self._store, self._registry, self._check, self._audit, self._clock)
 
     def _kept(self, model: str) -> Plan | None:
         """The plan that is applied, here or by this host's last run."""
@@ -237,33 +252,6 @@ class Models:
         ref = VersionRef(version=version, digest=fetched.digest)
         await self._loaded.runner(model, ref)
         return ref
-
-    async def _follow_alias(self, plan: Plan) -> Plan:
-        """Move the champion with its alias, as long as nobody but the gateway has shifted this model's traffic."""
-        known = self._known.get(plan.model)
-        aliased = known.aliases.get("champion") if known else None
-        if aliased is None or aliased == plan.champion.version or plan.challengers:
-            return plan
-        newest = await self._store.history(plan.model, 1)
-        if not newest or newest[0].who != WHO:
-            return plan
-        after = shifts.switch(plan, await self._check(plan.model, aliased))
-        change = Change(
-            model=plan.model,
-            revision=after.revision,
-            at_us=self._clock.now_us(),
-            who=WHO,
-            verb="switch",
-            reason=f"the alias champion moved to version {aliased}",
-            before=plan,
-            after=after,
-        )
-        try:
-            await self._store.write(change)
-        except Conflict:
-            return await self._store.read(plan.model) or plan
-        await self._audit(change)
-        return after
 
     async def _apply(self, plan: Plan) -> None:
         """Load what the plan names, then swap the snapshot in one step.

@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 
 from msgspec.structs import replace
 
-from contracts.errors import InvalidInput, NotFound
-from contracts.plan import Challenger, Mode, Plan, VersionRef
+from contracts.errors import Conflict, InvalidInput, NotFound
+from contracts.plan import AliasPolicy, Challenger, Mode, Plan, VersionRef
+from contracts.promotion import Promotion
 from gateway.traffic.ranges import Ranges, resized
 from gateway.traffic.shares import buckets_of
 
@@ -89,9 +90,9 @@ def rollback(plan: Plan) -> Plan:
 
 
 def restore(plan: Plan, older: Plan) -> Plan:
-    """The content of an older revision, as a new one; whether a gate is required stays as it is."""
+    """The content of an older revision, as a new one; whether a gate is required and what aliases do stay as they are."""
     assert older.model == plan.model, f"{older.model} is not {plan.model}"
-    return replace(older, revision=plan.revision + 1, gate_required=plan.gate_required)
+    return replace(older, revision=plan.revision + 1, gate_required=plan.gate_required, alias_policy=plan.alias_policy)
 
 
 def rewrite(plan: Plan, wanted: Plan) -> Plan:
@@ -119,6 +120,24 @@ def remove(plan: Plan, name: str) -> Plan:
 def require_gate(plan: Plan, *, required: bool) -> Plan:
     """From now on a version gets more traffic only with a passing gate against the champion, or without one again."""
     return _next(plan, gate_required=required)
+
+
+def set_alias_policy(plan: Plan, policy: AliasPolicy) -> Plan:
+    """What a move of the registry's alias `champion` does from now on."""
+    return _next(plan, alias_policy=policy)
+
+
+def approve(plan: Plan, promotion: Promotion) -> Plan:
+    """Make a promotion's candidate the champion; `Conflict` where another is champion than when it was asked for."""
+    if plan.champion != promotion.champion:
+        raise Conflict(
+            f"promotion {promotion.promotion_id} is stale: it was asked for against version {promotion.champion.version!r} "
+            f"(digest {promotion.champion.digest[:12]}), the champion of {plan.model!r} is version "
+            f"{plan.champion.version!r} (digest {plan.champion.digest[:12]}) now. Refuse it; to have version "
+            f"{promotion.candidate.version!r} all the same, `pointsman traffic switch {plan.model} "
+            f"{promotion.candidate.version}`"
+        )
+    return switch(plan, promotion.candidate)
 
 
 def warm(plan: Plan, ref: VersionRef) -> Plan:

@@ -32,7 +32,10 @@ TYPES: Final = {
     Kind.AUDIT: "pointsman.change.v1",
 }
 GATE: Final = "pointsman.gate.v1"
-"""An audit record that is a gate's result, not a change of a plan."""
+ALIAS_MOVE: Final = "pointsman.alias_move.v1"
+PROMOTION: Final = "pointsman.promotion.v1"
+"""Audit records that are no change of a plan: a gate's result, what was seen of an alias, what became of a promotion."""
+_AUDITS: Final = frozenset(name.encode() for name in (TYPES[Kind.AUDIT], GATE, ALIAS_MOVE, PROMOTION))
 _CONTROL_TYPES: Final = {kind: f"pointsman.{kind}.v1" for kind in ("seal", "tombstone", "loss", "manifest")}
 _CONTROL_OF: Final[dict[bytes, ControlKind]] = {
     name.encode(): cast("ControlKind", kind) for kind, name in _CONTROL_TYPES.items()
@@ -82,13 +85,17 @@ class _OfModel(msgspec.Struct):
     model: str
 
 
-class _OfGate(msgspec.Struct):
-    gate_id: str
+class _OfAudit(msgspec.Struct):
+    """The ids by which the types of audit records differ; a change of a plan has none of them."""
+
+    gate_id: str | None = None
+    alias_move: str | None = None
+    promotion_id: str | None = None
 
 
 _DECODE_IDENTIFIED: Final = msgspec.json.Decoder(_Identified).decode
 _DECODE_OF_MODEL: Final = msgspec.json.Decoder(_OfModel).decode
-_DECODE_OF_GATE: Final = msgspec.json.Decoder(_OfGate).decode
+_DECODE_OF_AUDIT: Final = msgspec.json.Decoder(_OfAudit).decode
 
 
 def key_of(kind: Kind, payload: bytes) -> bytes:
@@ -114,8 +121,8 @@ def key_of(kind: Kind, payload: bytes) -> bytes:
 
 
 def headers_of(slot: str, kind: Kind, place: Place, payload: bytes = b"") -> Headers:
-    """The headers of a record's message; the payload of an audit record tells which of the two types it has."""
-    event_type = GATE if kind is Kind.AUDIT and _is_gate(payload) else TYPES[kind]
+    """The headers of a record's message; the payload of an audit record tells which of its types it has."""
+    event_type = _audit_type(payload) if kind is Kind.AUDIT else TYPES[kind]
     return [*_constant(slot, event_type), *_placed(place)]
 
 
@@ -127,12 +134,13 @@ def control_headers(slot: str, kind: ControlKind, event_id: str, place: Place | 
     return [*constant, *_placed(place, f"{event_id}/" if event_id else "")]
 
 
-def _is_gate(payload: bytes) -> bool:
+def _audit_type(payload: bytes) -> str:
     try:
-        _DECODE_OF_GATE(payload)
+        found = _DECODE_OF_AUDIT(payload)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        return False
-    return True
+        return TYPES[Kind.AUDIT]
+    named = ((found.gate_id, GATE), (found.alias_move, ALIAS_MOVE), (found.promotion_id, PROMOTION))
+    return next((name for identity, name in named if identity is not None), TYPES[Kind.AUDIT])
 
 
 @lru_cache(maxsize=4096)
@@ -175,7 +183,7 @@ def read_message(
 
 
 def _read_record(kind: Kind, value: bytes, event_type: bytes, named: dict[str, bytes]) -> Entry | Undecodable:
-    if event_type != TYPES[kind].encode() and (kind is not Kind.AUDIT or event_type != GATE.encode()):
+    if event_type != TYPES[kind].encode() and (kind is not Kind.AUDIT or event_type not in _AUDITS):
         return Undecodable(f"ce_type {event_type[:80]!r} in a topic of {TYPES[kind]}")
     place = _read_place(named)
     if isinstance(place, Undecodable):

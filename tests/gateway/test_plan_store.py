@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from contracts.errors import Conflict
 from contracts.plan import Change, VersionRef
+from contracts.promotion import AliasBook, AliasTarget
 from gateway.plan_store.redis import RedisPlanStore
 from gateway.plan_store.sqlite import SqlitePlanStore
 from gateway.plan_store.store import GATES_MAX, REPUBLISH
@@ -243,3 +244,51 @@ async def test_gates_and_plans_do_not_touch_each_other(store):
     await store.keep_gate(gate(1))
     assert await store.read("m") == one.after
     assert await store.history(None, 10) == [one]
+
+
+def book(number, version="1", model="m"):
+    return AliasBook(model=model, number=number, aliases={"champion": AliasTarget(version=version, digest="d")})
+
+
+async def test_a_book_of_aliases_is_read_by_everyone_and_touches_no_plan(store, open_store):
+    assert await store.alias_book("m") is None
+    await store.write_alias_book(book(1))
+    await store.write_alias_book(book(2, "7"))
+    await store.write_alias_book(book(1, model="other"))
+    other = open_store()
+
+    assert await other.alias_book("m") == book(2, "7")
+    assert await store.alias_book("other") == book(1, model="other")
+    assert await store.read("m") is None
+    assert await store.history(None, 10) == []
+    await other.aclose()
+
+
+@pytest.mark.parametrize("number", [1, 2, 4])
+async def test_a_book_made_from_another_number_is_a_conflict_and_changes_nothing(store, number):
+    await store.write_alias_book(book(1))
+    await store.write_alias_book(book(2))
+
+    with pytest.raises(Conflict, match="aliases of 'm' are at number 2"):
+        await store.write_alias_book(book(number, "9"))
+
+    assert await store.alias_book("m") == book(2)
+
+
+async def test_of_many_who_write_a_book_at_once_exactly_one_wins(open_store):
+    stores = [open_store() for _ in range(8)]
+
+    async def write(number, store):
+        try:
+            await store.write_alias_book(book(1, str(number)))
+        except Conflict:
+            return None
+        return number
+
+    won = [n for n in await asyncio.gather(*(write(n, s) for n, s in enumerate(stores))) if n is not None]
+    kept = await stores[0].alias_book("m")
+    for store in stores:
+        await store.aclose()
+
+    assert len(won) == 1
+    assert kept == book(1, str(won[0]))

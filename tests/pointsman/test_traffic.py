@@ -21,6 +21,7 @@ from contracts.wire import encode
 from gateway.admin.app import AdminParts, admin_app
 from gateway.admin.gate_book import GateBook
 from gateway.admin.plan_control import PlanControl
+from gateway.admin.promotion_desk import PromotionDesk
 from gateway.admin.version_check import VersionCheck
 from gateway.clock import system_clock
 from gateway.fleet.seam import HostFleet, applied_of
@@ -142,7 +143,8 @@ def serve(folder, listener):
     check = VersionCheck(registry, probe)
     control = PlanControl(store, registry, check, audit, system_clock(), applied)
     gates, clock = GateBook(store, audit), system_clock()
-    app = admin_app(AdminParts(control, gates, store, registry, fleet, clock, "0.1.0", check.signature))
+    desk = PromotionDesk(store, control, check, audit, clock)
+    app = admin_app(AdminParts(control, gates, store, registry, fleet, clock, "0.1.0", check.signature, desk))
     server = Server(Quiet(app, lifespan="off", ws="none", log_config=None, access_log=False))
 
     async def run():

@@ -12,6 +12,7 @@ from contracts.signature import Signature, TensorSpec
 from gateway.admin.app import AdminParts, admin_app
 from gateway.admin.gate_book import GateBook
 from gateway.admin.plan_control import PlanControl
+from gateway.admin.promotion_desk import PromotionDesk
 from gateway.admin.version_check import VersionCheck
 from gateway.clock import system_clock
 from gateway.fleet.seam import HostFleet, applied_of
@@ -51,7 +52,18 @@ class Desk:
         self.last_good = LastGood(folder / "last_good")
         self.control = PlanControl(self.store, self.registry, self.check_version, self.audit, self.clock, self.applied)
         gates, signature = GateBook(self.store, self.audit), self.check_version.signature
-        parts = AdminParts(self.control, gates, self.store, self.registry, self.fleet, self.clock, "0.1.0", signature)
+        self.promotions = PromotionDesk(self.store, self.control, self.check_version, self.audit, self.clock)
+        parts = AdminParts(
+            self.control,
+            gates,
+            self.store,
+            self.registry,
+            self.fleet,
+            self.clock,
+            "0.1.0",
+            signature,
+            self.promotions,
+        )
         self.app = admin_app(parts)
         transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
         self.client = httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8003")
