@@ -56,8 +56,8 @@ class PromotionDesk:
         if found != promotion.candidate:
             raise Conflict(
                 f"promotion {promotion_id} is stale: it was asked for with digest {promotion.candidate.digest[:12]}, "
-                f"version {found.version!r} of {model!r} has {found.digest[:12]} now. Refuse it, and register the files as a "
-                "new version"
+                f"version {found.version!r} of {model!r} has {found.digest[:12]} now. Refuse it, and register the files as "
+                "a new version"
             )
         await self._pending(model, promotion_id)
         accepted = await self._control.change(model, origin, lambda plan: shifts.approve(plan, promotion))

@@ -90,7 +90,7 @@ def test_the_book_is_bounded_and_the_champion_is_always_watched():
     book, moves = moved(book, many, TEMPLATE)
     assert len(book.aliases) == len(moves) == ALIASES_MAX
     assert CHAMPION in book.aliases
-    assert book.says({alias: "2" for alias in many})
+    assert book.says(dict.fromkeys(many, "2"))
     assert len(book.moves) == MOVES_MAX
     for number in range(PROMOTIONS_MAX + 5):
         book, _ = settled(book, decide(Facts("request", ONE, TO_TWO)), promotion(str(number)), 9)

@@ -71,6 +71,19 @@ def test_an_audit_record_that_is_a_gate_has_a_type_of_its_own_and_only_there():
     assert isinstance(read_message(Kind.LABEL, b"m", payload, headers), Undecodable)
 
 
+@pytest.mark.parametrize(
+    ("field", "event_type"),
+    [("alias_move", b"pointsman.alias_move.v1"), ("promotion_id", b"pointsman.promotion.v1")],
+)
+def test_what_was_seen_of_an_alias_and_what_became_of_a_promotion_have_types_of_their_own(field, event_type):
+    payload = b'{"schema":1,"%b":"x","model":"m"}' % field.encode()
+    headers = headers_of("w", Kind.AUDIT, PLACE, payload)
+
+    assert dict(headers)["ce_type"] == event_type
+    assert read_message(Kind.AUDIT, b"m", payload, headers) == Entry(LOG_ID, 17, Kind.AUDIT, payload, 3, 12)
+    assert isinstance(read_message(Kind.PREDICTION, b"m", payload, headers), Undecodable)
+
+
 def test_seals_and_tombstones_have_a_place_losses_and_manifests_have_none():
     for kind in ("seal", "tombstone"):
         headers = control_headers("w", kind, kind, PLACE)
