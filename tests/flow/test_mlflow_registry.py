@@ -319,6 +319,28 @@ def test_predictions_follow_the_champion_and_outlive_the_server(mlflow, start, u
     until(lambda: infer(again, [1, 2, 3]) == ("1", [6.0]), seconds=90, what="the move after the outage")
 
 
+def test_a_move_at_the_server_waits_for_a_person_where_the_plan_says_so(mlflow, start, until):
+    mlflow.make("asked", "1", "2")
+    mlflow.alias("asked", "champion", "1")
+    running = start("up", registry=mlflow.url, registry_poll_seconds=0.3, workers=2)
+    path = f"{running.admin}/admin/models/asked"
+    until(lambda: httpx.get(f"{path}/plan", timeout=20).status_code == 200, seconds=60, what="the first plan")
+    assert httpx.post(f"{path}/alias-policy", json={"policy": "request"}, timeout=60).status_code == 200
+    mlflow.alias("asked", "champion", "2")
+
+    def promotions():
+        return httpx.get(f"{path}/promotions", timeout=20).json()
+
+    [waiting] = until(lambda: promotions()["promotions"], seconds=60, what="the promotion")
+    reply = httpx.post(f"{path}/promotions/{waiting['promotion_id']}/approve", json={"who": "ada"}, timeout=60)
+    assert reply.status_code == 200, reply.text
+    assert reply.json()["plan"]["champion"]["version"] == waiting["candidate"]["version"] == "2"
+    mlflow.unalias("asked", "champion")
+    until(lambda: len(promotions()["moves"]) == 2, seconds=60, what="the deletion")
+    assert [move["after"] and move["after"]["version"] for move in promotions()["moves"]] == [None, "2"]
+    assert httpx.get(f"{path}/plan", timeout=20).json()["champion"]["version"] == "2"
+
+
 @pytest.fixture
 def own(tmp_path):
     """Servers of a test's own: `own(release, **options)`."""
