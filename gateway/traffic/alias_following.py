@@ -75,7 +75,10 @@ class AliasFollower:
         if book is not None and book.says(fresh):
             return book
         known = book or await self._first_book(plan, fresh)
-        targets = {alias: await self._target(plan, version) for alias, version in watched(fresh).items()}
+        targets = {
+            alias: await self._target(plan, version, known.aliases.get(alias))
+            for alias, version in watched(fresh).items()
+        }
         template = AliasMove(
             alias_move="",
             model=plan.model,
@@ -100,7 +103,10 @@ class AliasFollower:
             targets[CHAMPION] = AliasTarget(version=plan.champion.version, digest=plan.champion.digest)
         return AliasBook(model=plan.model, aliases=targets)
 
-    async def _target(self, plan: Plan, version: str) -> AliasTarget:
+    async def _target(self, plan: Plan, version: str, before: AliasTarget | None) -> AliasTarget:
+        # only what moved is worth fetching: the files of many aliases would hold up the record of one
+        if before is not None and before.version == version:
+            return before
         held = next((ref for ref in shifts.refs_of(plan) if ref.version == version), None)
         if held is not None:
             return AliasTarget(version=version, digest=held.digest)

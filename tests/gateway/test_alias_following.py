@@ -10,6 +10,8 @@ from contracts.plan import Change
 from contracts.promotion import AliasMove, Promotion
 from gateway.clock import Clock
 from gateway.traffic import shifts
+from gateway.traffic.alias_following import AliasFollower
+from registry_client.folder import FolderRegistry
 from tests.gateway.gate_results import gate_result
 from tests.gateway.test_plans import Host, looked, settled, state
 
@@ -220,3 +222,30 @@ def test_what_moved_while_nobody_ran_is_followed_at_the_next_start(host):
         return state(later)[:2]
 
     assert run(host, play, policy="follow") == (3, "2")
+
+
+def test_only_the_files_of_what_moved_are_asked_for(host):
+    fetched = []
+
+    class Counting(FolderRegistry):
+        async def fetch(self, model, version, digest=None):
+            fetched.append(version)
+            return await super().fetch(model, version, digest)
+
+    async def audit(record):
+        host.audited.append(record)
+
+    async def scenario():
+        registry, store = Counting(host.path / "models", host.path / "cache"), host.store()
+        plan = shifts.start("m", await host.ref("1"), salt="salt")
+        follower = AliasFollower(registry, store, None, audit, CLOCK, "w")
+        host.alias(champion="1", blue="2")
+        await follower.follow(plan, {"champion": "1", "blue": "2"})
+        first = list(fetched)
+        host.alias(champion="1", blue="2", green="3")
+        await follower.follow(plan, {"champion": "1", "blue": "2", "green": "3"})
+        await store.aclose()
+        return first
+
+    assert asyncio.run(scenario()) == []
+    assert fetched == ["3"]
