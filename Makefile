@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 PREDICTIONS ?= 20000
 FAULTS ?= 50
 SEEDS ?= 1 2 3 4
+LOCK = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" -q
+# What is compiled once need not be compiled in each of the hundreds of processes that the tests start.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check format docs kafka redis mlflow bench bench-fleet bench-peers bench-latency bench-overload soak \
@@ -20,15 +23,15 @@ $(VENV)/bin/python:
 	@$(PYTHON) -m venv $(VENV) || \
 		{ echo "$(PYTHON) cannot make environments; on Debian: apt-get install python3-venv"; rm -rf $(VENV); exit 1; }
 
-$(VENV)/demo.stamp: $(VENV)/bin/python requirements/demo.txt requirements/build.txt pyproject.toml
-	@echo "Installing what the demo needs: locked versions, checked by hash (a minute or two) ..."
-	@$(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements/demo.txt -r requirements/build.txt
+$(VENV)/demo.stamp: $(VENV)/bin/python requirements/demo.txt requirements/build.txt requirements/uv.txt pyproject.toml
+	@echo "Installing what the demo needs: locked versions, checked by hash ..."
+	@$(BIN)/python requirements/install.py $(BIN)/python requirements/demo.txt requirements/build.txt
 	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
-$(VENV)/test.stamp: $(VENV)/bin/python requirements/test.txt requirements/build.txt pyproject.toml
-	@echo "Installing what the tests need: locked versions, checked by hash (a minute or two) ..."
-	@$(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements/test.txt -r requirements/build.txt
+$(VENV)/test.stamp: $(VENV)/bin/python requirements/test.txt requirements/build.txt requirements/uv.txt pyproject.toml
+	@echo "Installing what the tests need: locked versions, checked by hash ..."
+	@$(BIN)/python requirements/install.py $(BIN)/python requirements/test.txt requirements/build.txt
 	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .
 	@touch $@ $(VENV)/demo.stamp
 
@@ -95,13 +98,11 @@ soak: $(VENV)/test.stamp  ## a fleet under 200 faults, about twenty minutes (FAU
 mutate: $(VENV)/test.stamp  ## switch safeguards off one by one: a test has to notice each (about a minute)
 	$(BIN)/python -m tests.flow.mutations
 
-lock: $(VENV)/test.stamp  ## lock the dependencies of pyproject.toml anew (needs uv in .venv)
+lock: $(VENV)/test.stamp  ## lock the dependencies of pyproject.toml and of requirements/*.in anew
 	for set in run:tables demo:demo test:test; do \
-		$(BIN)/uv pip compile pyproject.toml --extra $${set##*:} --universal --python-version 3.11 --generate-hashes \
-			--custom-compile-command "make lock" -q -o requirements/$${set%%:*}.txt; \
+		$(LOCK) pyproject.toml --extra $${set##*:} -o requirements/$${set%%:*}.txt || exit 1; \
 	done
-	$(BIN)/uv pip compile requirements/build.in --universal --python-version 3.11 --generate-hashes \
-		--custom-compile-command "make lock" -q -o requirements/build.txt
+	for set in requirements/*.in; do $(LOCK) $$set -o $${set%.in}.txt || exit 1; done
 
 clean:  ## remove the environment and all state
 	rm -rf $(VENV) .bench-peers pointsman-state demo-state .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -5,6 +5,7 @@ cache; Java is the machine's own from 17 on, else the one inside the package jdk
 one broker and prints its address.
 """
 
+import contextlib
 import fcntl
 import os
 import re
@@ -90,8 +91,7 @@ class Broker(ServerProcess):
         if not properties.exists():
             self._directory.mkdir(parents=True, exist_ok=True)
             properties.write_text(self._properties())
-            command = [java(), "-XX:TieredStopAtLevel=1", *classes, "kafka.tools.StorageTool", "format"]
-            subprocess.run([*command, "-t", CLUSTER_ID, "-c", str(properties)], check=True, capture_output=True)
+            self._format(properties)
         tuning = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"] if quick else []
         with (self._directory / "broker.log").open("ab") as log:
             self.process = subprocess.Popen(
@@ -102,6 +102,17 @@ class Broker(ServerProcess):
                 start_new_session=True,
             )
         wait_until_answers(self.port, self.process, START_SECONDS, "Kafka")
+
+    def _format(self, properties: Path) -> None:
+        """Make the directory that a broker starts from: Kafka's own tool does it for each node once, others get a copy."""
+        data, kept = self._directory / "data", jars().parent / f"kafka-{KAFKA_VERSION}-node-{self._node}"
+        if kept.exists():
+            shutil.copytree(kept, data)
+            return
+        command = [java(), "-XX:TieredStopAtLevel=1", "-cp", f"{jars()}/*", "kafka.tools.StorageTool", "format"]
+        subprocess.run([*command, "-t", CLUSTER_ID, "-c", str(properties)], check=True, capture_output=True)
+        with tempfile.TemporaryDirectory(dir=kept.parent) as draft, contextlib.suppress(OSError):
+            shutil.copytree(data, Path(draft) / "data").rename(kept)  # unless another process was quicker
 
     def _properties(self) -> str:
         replicas = self._replicas

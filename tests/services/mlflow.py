@@ -1,7 +1,7 @@
 """A real MLflow server for tests and development, of either major release, on a free port of 127.0.0.1.
 
 Enters: a directory and a release. Leaves: a running server, and none afterwards. Each release lives in an environment of its
-own in the user's cache, made on first use (a minute or two): neither server nor client of MLflow ever enters ours.
+own in the user's cache, made on first use from its lock: neither server nor client of MLflow ever enters ours.
 `python -m tests.services.mlflow` starts the newest one and prints its address.
 """
 
@@ -16,50 +16,44 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from hashlib import sha256
 from pathlib import Path
 
 from tests.services.ports import free_ports
 from tests.services.process import ServerProcess
 
-RELEASES = {
-    "2.22.5": ["onnx==1.18.0", "onnxruntime==1.22.1", "skl2onnx==1.19.1", "sqlalchemy<2.1", "setuptools<81"],
-    "3.17.2": ["onnx==1.23.2", "onnxruntime==1.31.1", "skl2onnx==1.20.0", "protobuf<7", "flask-wtf<2"],
-}
-"""Releases of MLflow, and what goes with each to log ONNX models."""
+REQUIREMENTS = Path(__file__).parents[2] / "requirements"
+RELEASES = ("2.22.5", "3.17.2")
+"""Releases of MLflow; `requirements/mlflow-*.in` says what goes with each to log ONNX models."""
 START_SECONDS = 120.0
 REGISTERING = Path(__file__).parent / "mlflow_registering.py"
 
 
 def environment(release: str) -> Path:
-    """The directory of a release's environment, made where it is not there yet."""
+    """The directory of a release's environment, made where it is not there yet, or is of another lock."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pointsman-tests"
     cache.mkdir(parents=True, exist_ok=True)
     found = cache / f"mlflow-{release}"
-    with (cache / f"mlflow-{release}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (found / "complete").exists():
+    lock = REQUIREMENTS / f"mlflow-{release}.txt"
+    complete, digest = found / "complete", sha256(lock.read_bytes()).hexdigest()
+    with (cache / f"mlflow-{release}.lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        if not complete.exists() or complete.read_text() != digest:
             shutil.rmtree(found, ignore_errors=True)
-            _make(found, [f"mlflow=={release}", *RELEASES[release]])
-            (found / "complete").touch()
+            _make(found, lock)
+            complete.write_text(digest)
     return found
 
 
-def _make(found: Path, packages: list[str]) -> None:
-    uv = Path(sys.executable).parent / "uv"
-    if uv.exists():
-        steps = [
-            [str(uv), "venv", "-q", "--python", sys.executable, str(found)],
-            [str(uv), "pip", "install", "-q", "--python", str(found / "bin" / "python"), *packages],
-        ]
-    else:
-        steps = [
-            [sys.executable, "-m", "venv", str(found)],
-            [str(found / "bin" / "python"), "-m", "pip", "install", "-q", "--no-compile", *packages],
-        ]
+def _make(found: Path, lock: Path) -> None:
+    steps = [
+        [sys.executable, "-m", "venv", "--without-pip", str(found)],
+        [sys.executable, str(REQUIREMENTS / "install.py"), str(found / "bin" / "python"), str(lock)],
+    ]
     for step in steps:
         done = subprocess.run(step, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise RuntimeError(f"the tests need {packages[0]} and could not install it: {done.stderr[-2000:]}")
+            raise RuntimeError(f"the tests need what {lock.name} names and could not install it: {done.stderr[-2000:]}")
 
 
 class MlflowServer(ServerProcess):
