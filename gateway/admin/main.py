@@ -20,6 +20,7 @@ from contracts.settings import Settings
 from contracts.signature import Signature
 from contracts.wire import encode
 from gateway.admin.app import AdminParts, admin_app
+from gateway.admin.deliveries import SECRET
 from gateway.admin.gate_book import GateBook
 from gateway.admin.plan_control import PlanControl
 from gateway.admin.version_check import VersionCheck
@@ -83,6 +84,7 @@ def _parts(settings: Settings, shared: SharedState, registry: RegistryClient, au
         clock=clock,
         version=version("pointsman"),
         signature=check_version.signature,
+        webhook_secret=os.environ.get(SECRET, ""),
     )
 
 
