@@ -29,6 +29,7 @@ STORE: Final = f"{ROOT}:store"
 HISTORY: Final = f"{ROOT}:history"
 WORKERS: Final = f"{ROOT}:workers"
 MONITORS: Final = f"{ROOT}:monitors"
+REGISTRY_HINT: Final = f"{ROOT}:registry_hint"
 
 
 class MonitorStanding(Contract, frozen=True, kw_only=True):

@@ -26,6 +26,7 @@ from gateway.edge.connection_edge import Edge, fitted_to_process
 from gateway.edge.connection_limits import Limits
 from gateway.edge.fast_lane import FastLane, Lane
 from gateway.endpoints import DataPlane
+from gateway.fleet.hinted_pause import HintedPause
 from gateway.fleet.seam import applied_of
 from gateway.fleet.shared_state import SharedState, shared_state
 from gateway.http import Inference
@@ -261,8 +262,10 @@ async def _ticks(settings: Settings, worker: Worker, edge: Edge) -> None:
     async def save_counts() -> None:
         await worker.report.save_counts(worker.models)
 
+    pause = HintedPause(worker.shared.fleet.hinted)
+
     async def until_next_poll(seconds: float) -> None:
-        await asyncio.sleep(worker.registry.poll_after(seconds))
+        await pause(worker.registry.poll_after(seconds))
 
     async def sweep() -> None:
         edge.sweep(asyncio.get_running_loop().time())
@@ -272,6 +275,7 @@ async def _ticks(settings: Settings, worker: Worker, edge: Edge) -> None:
         group.create_task(every(HEARTBEAT_SECONDS, heartbeat, "heartbeat"))
         group.create_task(every(metrics.FLUSH_SECONDS, save_counts, "metrics"))
         group.create_task(every(SWEEP_SECONDS, sweep, "connections"))
+        await pause.begin()
         await worker.models.start()
         spare_the_collector()
         seconds, changed = settings.plan_poll_ms / 1000, worker.shared.store.changed

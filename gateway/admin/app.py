@@ -25,6 +25,7 @@ from gateway.admin.bodies import (
     GateKept,
     Gates,
     Health,
+    Hinted,
     Judged,
     Models,
     Monitors,
@@ -36,6 +37,7 @@ from gateway.admin.bodies import (
     Workers,
 )
 from gateway.admin.card_reply import card_reply
+from gateway.admin.deliveries import SECRET, Deliveries
 from gateway.admin.gate_book import GateBook
 from gateway.admin.models import model_rows
 from gateway.admin.plan_control import Accepted, Origin, PlanControl, PlanMoved
@@ -47,6 +49,7 @@ from gateway.admin.requests import (
     limit_of,
     model_of,
     promotion_of,
+    raw_body_of,
     revision_of,
     same_site,
     wait_of,
@@ -86,6 +89,7 @@ class AdminParts(NamedTuple):
     version: str
     signature: ReadSignature
     promotions: PromotionDesk
+    webhook_secret: str = ""
 
 
 class Admin:
@@ -93,6 +97,7 @@ class Admin:
 
     def __init__(self, parts: AdminParts) -> None:
         self._parts = parts
+        self._deliveries = Deliveries(parts.webhook_secret)
 
     def endpoints(self) -> tuple[Endpoint, ...]:
         """Every route there is."""
@@ -134,6 +139,14 @@ class Admin:
             Endpoint("GET", "/admin/audit", "All changes", self.audit, Changes, None, (LIMIT, ONE_MODEL)),
             Endpoint("GET", "/admin/workers", "The living workers", self.workers, Workers),
             Endpoint("GET", "/admin/monitors", "The living monitors", self.monitors, Monitors),
+            Endpoint(
+                "POST",
+                "/admin/registry/webhook",
+                "A signed delivery of MLflow's: all workers look at the registry at once",
+                self.webhook,
+                Hinted,
+                refusals=(401, 404, 413),
+            ),
             Endpoint("GET", "/openapi.json", "This description", self.description, None),
         )
 
@@ -164,7 +177,10 @@ class Admin:
     async def health(self, _: Request) -> Response:
         """200 while the plan store can be read."""
         await self._parts.store.generation()
-        return _json(Health(status="ok", workers=len((await self._parts.fleet.workers()).workers)))
+        workers, seen = (await self._parts.fleet.workers()).workers, self._deliveries
+        return _json(
+            Health(status="ok", workers=len(workers), webhooks_taken=seen.taken, webhooks_refused=seen.refused)
+        )
 
     async def models(self, _: Request) -> Response:
         """Every model that is registered or loaded."""
@@ -261,6 +277,19 @@ class Admin:
     async def monitors(self, _: Request) -> Response:
         """The living monitors, as they describe themselves."""
         return _json(Monitors(monitors=tuple(await self._parts.fleet.monitors())))
+
+    async def webhook(self, request: Request) -> Response:
+        """Tell the workers to look at the registry, where the delivery is genuine; what it says is not read."""
+        if not self._deliveries.wanted:
+            raise HTTPException(404, f"no webhook is expected: set {SECRET} to the secret that MLflow signs with")
+        delivery = self._deliveries.check(request.headers, await raw_body_of(request), self._parts.clock.now_us() / 1e6)
+        if delivery is None:
+            raise HTTPException(401, "this delivery is refused")
+        new = self._deliveries.is_new(delivery)
+        if new:
+            await self._parts.fleet.hint(self._parts.clock.new_id())
+            self._deliveries.take(delivery)
+        return _json(Hinted(told=new))
 
     async def description(self, _: Request) -> Response:
         """The OpenAPI document."""

@@ -182,7 +182,15 @@ class Gates(Contract, frozen=True, kw_only=True):
 
 
 class Health(Contract, frozen=True, kw_only=True):
-    """The plan store can be used."""
+    """The plan store can be used. Webhook deliveries that this process took, and those it refused, since it started."""
 
     status: str
     workers: int
+    webhooks_taken: int = 0
+    webhooks_refused: int = 0
+
+
+class Hinted(Contract, frozen=True, kw_only=True):
+    """A webhook's delivery was taken: `told` the workers to look, or came once before."""
+
+    told: bool

@@ -21,6 +21,7 @@ from contracts.settings import Settings
 from contracts.signature import Signature
 from contracts.wire import encode
 from gateway.admin.app import AdminParts, admin_app
+from gateway.admin.deliveries import SECRET
 from gateway.admin.gate_book import GateBook
 from gateway.admin.plan_control import PlanControl
 from gateway.admin.promotion_desk import PromotionDesk
@@ -87,6 +88,7 @@ def _parts(settings: Settings, shared: SharedState, registry: RegistryClient, au
         version=version("pointsman"),
         signature=check_version.signature,
         promotions=PromotionDesk(shared.store, control, check_version, audit, clock),
+        webhook_secret=os.environ.get(SECRET, ""),
     )
 
 

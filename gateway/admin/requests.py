@@ -39,12 +39,17 @@ def same_site(handle: Handle) -> Handle:
 
 async def body_of(request: Request, kind: type[T]) -> T:
     """The decoded body; an empty one is an empty object."""
+    return decode(kind, await raw_body_of(request) or b"{}")
+
+
+async def raw_body_of(request: Request) -> bytes:
+    """The body as it was sent."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > BODY_BYTES_MAX:
             raise HTTPException(413, f"the body is larger than {BODY_BYTES_MAX} bytes")
-    return decode(kind, bytes(body) or b"{}")
+    return bytes(body)
 
 
 def model_of(request: Request) -> str:

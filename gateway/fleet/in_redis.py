@@ -17,6 +17,7 @@ from contracts.errors import InvalidRecord, StoreUnavailable
 from contracts.standing import (
     ALIVE_MS,
     MONITORS,
+    REGISTRY_HINT,
     REMEMBERED_MS,
     WORKERS,
     MonitorStanding,
@@ -87,6 +88,15 @@ class RedisFleet:
         words = (await self._link.call("HGETALL", verdicts_key(model))).values()
         found = [verdict for word in words if (verdict := _word(Verdict, word)) is not None]
         return tuple(sorted(found, key=verdict_field))
+
+    async def hint(self, mark: str) -> None:
+        """Put the mark where every host looks."""
+        await self._link.call("SET", REGISTRY_HINT, mark)
+
+    async def hinted(self) -> str:
+        """The mark of whichever host's admin API was hinted last."""
+        mark = await self._link.call("GET", REGISTRY_HINT)
+        return "" if mark is None else bytes(mark).decode(errors="replace")
 
     async def aclose(self) -> None:
         """Send what is left, with an end, and close the connections."""

@@ -4,6 +4,7 @@ Two stand behind it: `HostFleet` (files in `state_dir`, one host) and `RedisFlee
 """
 
 import asyncio
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
@@ -17,6 +18,7 @@ from gateway.traffic.last_good import LastGood
 from gateway.traffic.plan_floor import Applied
 
 MONITORS_MAX: Final = 256
+HINT_FILE: Final = "registry_hint"
 
 
 class Seen(NamedTuple):
@@ -56,6 +58,14 @@ class Fleet(Protocol):
 
     async def verdicts(self, model: str) -> tuple[Verdict, ...]:
         """The latest verdict of each variant and guard, by their names. Raises StoreUnavailable."""
+        ...
+
+    async def hint(self, mark: str) -> None:
+        """Tell every worker to look at the registry; `mark` is a text that never came before. Raises StoreUnavailable."""
+        ...
+
+    async def hinted(self) -> str:
+        """The mark of the newest hint, empty before the first. Raises StoreUnavailable."""
         ...
 
     async def aclose(self) -> None:
@@ -104,6 +114,26 @@ class HostFleet:
             return ()
         except (OSError, InvalidRecord) as error:
             raise StoreUnavailable(f"verdicts {path} cannot be read: {error}") from error
+
+    async def hint(self, mark: str) -> None:
+        """Replace the file of the hint."""
+        path = self._state_dir / HINT_FILE
+        draft = path.with_name(f".{HINT_FILE}.{os.getpid()}")
+        try:
+            draft.write_text(mark)
+            draft.replace(path)
+        except OSError as error:
+            raise StoreUnavailable(f"the hint {path} cannot be written: {error.strerror}") from error
+
+    async def hinted(self) -> str:
+        """What stands in the file of the hint: a few bytes, read in microseconds."""
+        path = self._state_dir / HINT_FILE
+        try:
+            return path.read_text()
+        except FileNotFoundError:
+            return ""
+        except OSError as error:
+            raise StoreUnavailable(f"the hint {path} cannot be read: {error.strerror}") from error
 
     async def aclose(self) -> None:
         """Files need no closing."""

@@ -149,6 +149,25 @@ async def test_monitors_are_seen_while_they_tell(deployment):
     assert await deployment.fleet.monitors() == []
 
 
+async def test_a_hint_is_seen_by_everyone(deployment, tmp_path):
+    assert await deployment.fleet.hinted() == ""
+    await deployment.fleet.hint("first")
+    assert await deployment.fleet.hinted() == "first"
+    await deployment.fleet.hint("second")
+    other = Deployment(tmp_path, deployment.url, "there-1")
+    assert await other.fleet.hinted() == "second"
+    await other.aclose()
+
+
+async def test_a_hint_that_cannot_be_passed_on_is_said(tmp_path):
+    fleet = HostFleet(tmp_path / "absent", now_us)
+    with pytest.raises(StoreUnavailable, match="cannot be written"):
+        await fleet.hint("first")
+    (tmp_path / "registry_hint").mkdir()
+    with pytest.raises(StoreUnavailable, match="cannot be read"):
+        await HostFleet(tmp_path, now_us).hinted()
+
+
 async def test_the_latest_verdict_of_each_variant_and_guard_is_kept(deployment):
     report, fleet = deployment.report, deployment.fleet
     assert await fleet.verdicts("m") == ()

@@ -59,13 +59,22 @@ def _make(found: Path, lock: Path) -> None:
 class MlflowServer(ServerProcess):
     """One server. It keeps its port and its data over `stop`, `kill` and `start`."""
 
-    def __init__(self, directory: Path, release: str, *, proxied: bool = True, password: str | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        release: str,
+        *,
+        proxied: bool = True,
+        password: str | None = None,
+        local_webhooks: bool = False,
+    ) -> None:
         self.release = release
         self.port = free_ports(1)[0]
         self.url = f"http://127.0.0.1:{self.port}"
         self.password = password
         self._directory = directory
         self._proxied = proxied
+        self._local_webhooks = local_webhooks
         self._home = environment(release)
 
     def start(self) -> None:
@@ -129,6 +138,8 @@ class MlflowServer(ServerProcess):
         path = f"{self._home / 'bin'}{os.pathsep}{kept.get('PATH', '')}"
         quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "GIT_PYTHON_REFRESH": "quiet"}
         quiet["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
+        if self._local_webhooks:
+            quiet |= {"MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http,https", "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true"}
         if not self.password:
             return kept | quiet | {"PATH": path}
         settings = self._directory / "basic_auth.ini"
