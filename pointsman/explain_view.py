@@ -17,6 +17,7 @@ from pointsman.traffic_view import differences
 
 FEATURES_SHOWN: Final = 40
 CHARS_SHOWN: Final = 60
+DOUBTS_SHOWN: Final = 5
 
 
 def explain_view(found: Explained) -> RenderableType:
@@ -46,6 +47,7 @@ def _lines(found: Explained) -> list[tuple[str, RenderableType]]:
     lines.append(("label", _labels(found.labels)))
     others = found.others if found.answer is not None else found.others[1:]
     lines += [("beside it", _other(other, found.row)) for other in others]
+    lines += [("in doubt", Text(doubt, "yellow")) for doubt in found.doubts[:DOUBTS_SHOWN]]
     lines.append(("worker", Text(f"{of.worker}, pointsman {of.gateway_version}, {_spent(of)}")))
     return lines
 

@@ -1,15 +1,16 @@
 """All that the log says of one prediction: every version that was asked, labels, the plan and who made it.
 
-Enters: an id, the spools of hosts. Leaves: an `Explained`, or None where no record has the id. The id is a UUIDv7 and says
-when it was made, so only what was written from then on is read. Never judges, and never asks a running process.
+Enters: an id, the spools of hosts, what Kafka holds. Leaves: an `Explained`, or None where no record has the id. The id is a
+UUIDv7 and says when it was made, so only what was written from then on is read. What lies in a spool and in Kafka counts
+once. Never judges, and never asks a running process.
 
-Bounds: `ATTEMPTS_MAX` records of versions that were asked, `LABELS_MAX` labels, `CHANGES_MAX` changes of plans on the way;
-the first ones of records and labels are kept, the last ones of changes.
+Bounds: `ATTEMPTS_MAX` records of versions that were asked, `LABELS_MAX` labels, `CHANGES_MAX` changes of plans on the way,
+`DOUBTS_MAX` doubts; the first ones are kept, of changes the last ones.
 """
 
 import re
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -24,6 +25,7 @@ from contracts.plan import Change
 from contracts.prediction import Prediction, split_row
 from contracts.wire import decode
 from prediction_log.expansion import record_json
+from prediction_log.finding import HARMLESS, Finding, FindingKind
 from prediction_log.position import Entry, Position
 from prediction_log.spool.listing import SegmentRow, list_segments
 from prediction_log.spool.reader import SpoolReader
@@ -32,6 +34,7 @@ from prediction_log.spool.segment import Kind
 ATTEMPTS_MAX: Final = 64
 LABELS_MAX: Final = 1_000
 CHANGES_MAX: Final = 10_000
+DOUBTS_MAX: Final = 100
 RECORDS_AT_ONCE: Final = 1_000
 CLOCKS_APART_US: Final = 60_000_000
 """The clock of a segment's head may have been set since: so much is read in advance."""
@@ -50,7 +53,8 @@ class Asked(NamedTuple):
 class Explained(msgspec.Struct, frozen=True, kw_only=True):
     """What the log says. `answer` is the record that was answered by, null where nothing was; `others` are those of versions
     that failed before it, and of shadows. `labels` are all of the row, the one that counts first. `change` made the plan
-    under which it was answered, null where the log begins later; `gates` are of the answering version's bytes.
+    under which it was answered, null where the log begins later; `gates` are of the answering version's bytes. `doubts`
+    name what could not be read on the way and may have spoken of this prediction.
     """
 
     prediction_id: str
@@ -61,6 +65,7 @@ class Explained(msgspec.Struct, frozen=True, kw_only=True):
     labels: list[Label]
     change: Change | None
     gates: list[GateResult]
+    doubts: list[str]
 
 
 def read_id(text: str) -> Asked:
@@ -75,36 +80,95 @@ def read_id(text: str) -> Asked:
     return Asked(prediction_id, row, format_moment(made_us), made_us)
 
 
-def explained(asked: Asked, spools: Iterable[Path]) -> Explained | None:
-    """What the logs of these spools say of a prediction."""
-    attempts: list[Prediction] = []
-    labels: list[Label] = []
-    changes: dict[tuple[str, int], Change] = {}
-    gates: list[GateResult] = []
-    mark = asked.prediction_id.encode()
-    for entry in _entries(spools, asked.made_us):
+class Evidence:
+    """What has been read of one prediction."""
+
+    def __init__(self, asked: Asked) -> None:
+        self.doubts: list[str] = []
+        self._asked = asked
+        self._mark = asked.prediction_id.encode()
+        self._seen: set[tuple[str, int]] = set()
+        self._attempts: list[Prediction] = []
+        self._labels: list[Label] = []
+        self._changes: dict[tuple[str, int], Change] = {}
+        self._gates: dict[str, GateResult] = {}
+
+    @property
+    def found(self) -> bool:
+        """Whether any record has the id."""
+        return bool(self._attempts)
+
+    def take(self, entry: Entry) -> None:
+        """Look at one record; raises InvalidRecord where it names the prediction and is damaged."""
         if entry.kind is Kind.AUDIT:
-            _take_audit(entry, changes, gates)
-        elif mark not in entry.payload:
-            continue
-        elif entry.kind is Kind.PREDICTION and len(attempts) < ATTEMPTS_MAX:
-            attempts += _prediction(entry, asked)
-        elif entry.kind is Kind.LABEL and len(labels) < LABELS_MAX:
-            labels += _label(entry, asked)
-    if not attempts:
-        return None
-    answer = next((one for one in attempts if one.answered), None)
-    first = answer or attempts[0]
-    return Explained(
-        prediction_id=asked.prediction_id,
-        row=asked.row,
-        made_at=asked.made,
-        answer=answer,
-        others=[one for one in attempts if one is not answer],
-        labels=sorted(labels, key=precedence, reverse=True),
-        change=changes.get((first.model, first.revision)),
-        gates=[gate for gate in gates if gate.candidate.digest == first.digest],
-    )
+            self._take_audit(entry)
+            return
+        place = (entry.log_id, entry.seq)
+        if self._mark not in entry.payload or place in self._seen:
+            return
+        if entry.kind is Kind.PREDICTION and len(self._attempts) < ATTEMPTS_MAX:
+            self._seen.add(place)
+            self._attempts += _prediction(entry, self._asked)
+        elif entry.kind is Kind.LABEL and len(self._labels) < LABELS_MAX:
+            self._seen.add(place)
+            self._labels += _label(entry, self._asked)
+
+    def doubt(self, reason: str) -> None:
+        """Note what could not be read."""
+        if len(self.doubts) < DOUBTS_MAX:
+            self.doubts.append(reason)
+
+    def _take_audit(self, entry: Entry) -> None:
+        with suppress(InvalidRecord):
+            change = decode(Change, entry.payload)
+            self._changes[change.model, change.revision] = change
+            if len(self._changes) > CHANGES_MAX:
+                del self._changes[next(iter(self._changes))]
+            return
+        with suppress(InvalidRecord):
+            gate = decode(GateResult, entry.payload)
+            self._gates[gate.gate_id] = gate
+            if len(self._gates) > CHANGES_MAX:
+                del self._gates[next(iter(self._gates))]
+
+    def explained(self) -> Explained | None:
+        """All of it together; None where no record has the id."""
+        if not self._attempts:
+            return None
+        asked = self._asked
+        answer = next((one for one in self._attempts if one.answered), None)
+        first = answer or self._attempts[0]
+        return Explained(
+            prediction_id=asked.prediction_id,
+            row=asked.row,
+            made_at=asked.made,
+            answer=answer,
+            others=[one for one in self._attempts if one is not answer],
+            labels=sorted(self._labels, key=precedence, reverse=True),
+            change=self._changes.get((first.model, first.revision)),
+            gates=[gate for gate in self._gates.values() if gate.candidate.digest == first.digest],
+            doubts=self.doubts,
+        )
+
+
+def read_spool(evidence: Evidence, spool: Path, made_us: int) -> None:
+    """Read what one host wrote since then."""
+    rows = [row for row in list_segments(spool) if not row.slot.startswith("admin")]
+    reader = SpoolReader(spool, positions_from(rows, made_us - CLOCKS_APART_US))
+    while entries := reader.poll(RECORDS_AT_ONCE):
+        for entry in entries:
+            evidence.take(entry)
+        _note(evidence, spool, reader.findings)
+    _note(evidence, spool, reader.findings)
+
+
+def _note(evidence: Evidence, spool: Path, findings: Iterable[Finding]) -> None:
+    for finding in findings:
+        where = f"{spool}, log {finding.log_id}, segment {finding.segment}"
+        if finding.kind is FindingKind.FORWARDED:
+            evidence.doubt(f"{where}: earlier records were removed once Kafka had them; --kafka reads them there")
+        elif finding.kind not in HARMLESS:
+            evidence.doubt(f"{where}: {finding.kind.value}: {finding.detail}")
 
 
 def positions_from(rows: Sequence[SegmentRow], from_us: int) -> dict[str, Position]:
@@ -125,26 +189,6 @@ def positions_from(rows: Sequence[SegmentRow], from_us: int) -> dict[str, Positi
         if seq is not None:
             found[log_id] = Position(segment=ordered[begin].segment, seq=seq)
     return found
-
-
-def _entries(spools: Iterable[Path], from_us: int) -> Iterator[Entry]:
-    for spool in spools:
-        rows = [row for row in list_segments(spool) if not row.slot.startswith("admin")]
-        reader = SpoolReader(spool, positions_from(rows, from_us - CLOCKS_APART_US))
-        while entries := reader.poll(RECORDS_AT_ONCE):
-            yield from entries
-
-
-def _take_audit(entry: Entry, changes: dict[tuple[str, int], Change], gates: list[GateResult]) -> None:
-    with suppress(InvalidRecord):
-        change = decode(Change, entry.payload)
-        changes[change.model, change.revision] = change
-        if len(changes) > CHANGES_MAX:
-            del changes[next(iter(changes))]
-        return
-    with suppress(InvalidRecord):
-        gates.append(decode(GateResult, entry.payload))
-        del gates[:-CHANGES_MAX]
 
 
 def _prediction(entry: Entry, asked: Asked) -> list[Prediction]:

@@ -1,7 +1,7 @@
-"""`pointsman log verify` where the log goes to Kafka: the proof that it arrived, and was counted, as people read it.
+"""The log in Kafka, as people read it: what it holds of one prediction, and the proof that all arrived and was counted.
 
-Enters: settings with Kafka's address, state directories of hosts. Leaves: a table, one line for everything that keeps the
-certificate from being clean, one sentence; or JSON. Never decides what is missing.
+Enters: Kafka's address and options, state directories of hosts, an id. Leaves: entries; or a table, one line for everything
+that keeps the certificate from being clean, one sentence. Never decides what is missing.
 """
 
 import asyncio
@@ -21,6 +21,7 @@ from prediction_log.certificate.kafka import KafkaCertificate, KafkaLog
 from prediction_log.certificate.kafka_counted import Hole
 from prediction_log.certificate.kafka_verify import verify_kafka
 from prediction_log.intervals import Interval, size
+from prediction_log.kafka.lookup import Looked, look_up
 
 RANGES_SHOWN: Final = 20
 HOLES_SHOWN: Final = 5
@@ -46,6 +47,12 @@ def certify(
 ) -> KafkaCertificate:
     """Ask everybody. Raises Unavailable."""
     return asyncio.run(_certify(address, options, state_dirs, wait_seconds, quiet=quiet))
+
+
+def looked_up(address: str, options: KafkaOptions, prediction_id: str, made_us: int, *, quiet: bool) -> Looked:
+    """What the topics hold of a prediction, behind a bar. Raises Unavailable."""
+    with _shown_progress(quiet=quiet) as progress:
+        return asyncio.run(look_up(address, options, prediction_id, made_us, progress))
 
 
 async def _certify(

@@ -25,26 +25,20 @@ from prediction_log.certificate.kafka import Asked, KafkaCertificate, SpoolLog, 
 from prediction_log.certificate.kafka_counted import Published, TopicsRead
 from prediction_log.certificate.kafka_tally import Lane, Tally
 from prediction_log.certificate.spool import verify
-from prediction_log.collector import collector_paused
 from prediction_log.forward.cursor import cursor_of
 from prediction_log.kafka.client import client_options
 from prediction_log.kafka.consumer import let_go
 from prediction_log.kafka.decoding import LETTERS, Decoder, empty_batch
-from prediction_log.kafka.fetching import Fetched, Fetching
-from prediction_log.kafka.topics import topics_of
+from prediction_log.kafka.fetching import Fetched
+from prediction_log.kafka.read_through import Progress, read_through
+from prediction_log.kafka.topics import partitions_there, topics_of
 from prediction_log.spool.listing import list_segments
 from prediction_log.spool.places import log_directories
 from prediction_log.spool.segment import Kind
 
-RECORDS_MAX: Final = 10_000
-SILENCE_SECONDS_MAX: Final = 60.0
-"""How long Kafka may give nothing before the ends are reached."""
-POLL_MS: Final = 500
 LOOK_SECONDS: Final = 0.2
 
 AskMonitors = Callable[[], Awaitable[Mapping[int, Published] | None]]
-Progress = Callable[[int, int], None]
-"""Called with how many messages are read, and how many there are."""
 
 
 async def verify_kafka(
@@ -115,7 +109,7 @@ async def _read_topics(address: str, options: KafkaOptions, progress: Progress) 
         **client, enable_auto_commit=False, auto_offset_reset="none", isolation_level="read_committed"
     )
     try:
-        partitions = await _partitions(AIOKafkaAdminClient(**client), topics_of(options.prefix)[:3])
+        partitions = await partitions_there(AIOKafkaAdminClient(**client), topics_of(options.prefix)[:3])
         await consumer.start()
         consumer.assign(partitions)
         return await _TopicsReader(consumer, options, progress).read()
@@ -123,19 +117,6 @@ async def _read_topics(address: str, options: KafkaOptions, progress: Progress) 
         raise Unavailable(f"Kafka at {address}: {error!r}; ask again when it answers") from error
     finally:
         await let_go(consumer)
-
-
-async def _partitions(admin: AIOKafkaAdminClient, topics: Sequence[str]) -> list[TopicPartition]:
-    """All partitions of the topics. Raises Unavailable where not all of them are there."""
-    try:
-        await admin.start()
-        described = {topic["topic"]: topic["partitions"] for topic in await admin.describe_topics(list(topics))}
-    finally:
-        await admin.close()
-    absent = [topic for topic in topics if not described.get(topic)]
-    if absent:
-        raise Unavailable(f"there are no topics {absent}: see to kafka_options.prefix, or start a forwarder")
-    return [TopicPartition(topic, row["partition"]) for topic in topics for row in described[topic]]
 
 
 class _TopicsReader:
@@ -146,7 +127,6 @@ class _TopicsReader:
         self._kinds = {topics.audit: Kind.AUDIT, topics.predictions: Kind.PREDICTION, topics.labels: Kind.LABEL}
         self._consumer = consumer
         self._progress = progress
-        self._fetching = Fetching(consumer, RECORDS_MAX)
         self._decoder = Decoder(options.partitions, lambda: time.time_ns() // 1000)
         self._tally = Tally()
 
@@ -155,25 +135,7 @@ class _TopicsReader:
         ends = await self._ends()
         begins = await self._consumer.beginning_offsets(list(ends))
         self._tally.cut |= {self._lane(tp) for tp, offset in begins.items() if offset}
-        left = {tp for tp, end in ends.items() if end > begins[tp]}
-        for tp in ends:
-            self._consumer.seek(tp, begins[tp])
-        self._consumer.pause(*(ends.keys() - left))
-        whole, heard = sum(ends[tp] - begins[tp] for tp in left), time.monotonic()
-        while left:
-            with collector_paused():
-                fetched = await self._fetching.fetch(POLL_MS)
-                self._take(fetched, ends)
-            at = {tp: await self._consumer.position(tp) for tp in left}
-            done = {tp for tp in left if at[tp] >= ends[tp]}
-            self._consumer.pause(*done)
-            left -= done
-            self._progress(whole - sum(ends[tp] - at[tp] for tp in left), whole)
-            heard = time.monotonic() if fetched.records or fetched.unreadable or done else heard
-            if time.monotonic() - heard > SILENCE_SECONDS_MAX:
-                raise Unavailable(
-                    f"Kafka gave nothing for {SILENCE_SECONDS_MAX:.0f} s, {len(left)} partitions are not read"
-                )
+        await read_through(self._consumer, begins, ends, lambda fetched: self._take(fetched, ends), self._progress)
         topics = {LETTERS[kind]: topic for topic, kind in self._kinds.items()}
         return TopicsRead(self._tally, {self._lane(tp): end for tp, end in ends.items()}, topics)
 

@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, for_code
@@ -186,3 +187,16 @@ async def _configs(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str
 def _reason(code: int, message: Sequence[Any]) -> str:
     said = next((str(part) for part in message if part), "")
     return f"{for_code(code).__name__}{': ' + said if said else ''}"
+
+
+async def partitions_there(admin: AIOKafkaAdminClient, topics: Sequence[str]) -> list[TopicPartition]:
+    """All partitions of the topics; the admin client is started and closed. Raises Unavailable where a topic is absent."""
+    try:
+        await admin.start()
+        described = {topic["topic"]: topic["partitions"] for topic in await admin.describe_topics(list(topics))}
+    finally:
+        await admin.close()
+    absent = [topic for topic in topics if not described.get(topic)]
+    if absent:
+        raise Unavailable(f"there are no topics {absent}: see to kafka_options.prefix, or start a forwarder")
+    return [TopicPartition(topic, row["partition"]) for topic in topics for row in described[topic]]

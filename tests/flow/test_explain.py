@@ -1,6 +1,7 @@
 """`pointsman explain`: one prediction, by the log of a real gateway: who decided, on what, under whose plan, and the label."""
 
 import json
+import shutil
 import subprocess
 import time
 
@@ -120,3 +121,53 @@ def test_an_id_that_nobody_recorded_is_an_error_that_says_what_to_do(running, pr
     code, said, error = explain(running, prediction_id)
     assert (code, said) == (1, "")
     assert reason in " ".join(error.split())
+
+
+def test_what_kafka_has_counts_once_and_suffices_where_the_spool_is_gone(start, kafka, flight):
+    options = json.dumps({"prefix": kafka.prefix(), "partitions": 3})
+    running = start("serve", kafka=kafka.address, kafka_options=options)
+    shift(running, "shadow", version="2", share=1.0)
+    prediction_id, _ = ask(running, flight())
+    label = {"prediction_id": prediction_id, "label": 1}
+    assert httpx.post(f"{running.data}/v2/labels", json={"labels": [label]}, timeout=30).status_code == 202
+    start("forward", state=running.state, kafka=kafka.address, kafka_options=options)
+    verified = [*running.command[:3], "log", "verify", "--state-dir", str(running.state), "--wait", "30", "--json"]
+    subprocess.run(verified, env=running.environment, capture_output=True, timeout=120, check=False)
+
+    code, both, error = explain(running, prediction_id, "--json")
+    assert code == 0, error
+    shutil.rmtree(running.state / "spool")
+    code, alone, error = explain(running, prediction_id, "--json")
+
+    assert code == 0, error
+    assert json.loads(both) == json.loads(alone)
+    found = json.loads(alone)
+    assert (found["answer"]["version"], [label["label"] for label in found["labels"]]) == ("1", [1])
+    assert [(one["version"], one["role"]) for one in found["others"]] == [("2", "shadow")]
+    assert (found["change"]["verb"], found["change"]["who"], found["doubts"]) == ("shadow", "ada", [])
+
+
+def test_a_kafka_that_is_away_leaves_the_spool_and_is_told(running, flight):
+    prediction_id, _ = ask(running, flight())
+
+    code, said, _ = explain(running, prediction_id, "--json", "--kafka", "127.0.0.1:9")
+    assert code == 0
+    (doubt,) = json.loads(said)["doubts"]
+    assert doubt.startswith("not read: Kafka at 127.0.0.1:9")
+    code, _, error = explain(running, "0190b8a0-0000-7000-8000-000000000001", "--kafka", "127.0.0.1:9")
+    assert code == 1
+    assert "Kafka at 127.0.0.1:9" in " ".join(error.split())
+
+
+def test_damage_on_the_way_is_told_beside_the_answer(running, flight):
+    ids = [ask(running, flight())[0] for _ in range(100)]
+    running.stop()
+    (segment, *_) = sorted((running.state / "spool").glob("worker-0/*/*"), key=lambda path: path.name)[2:]
+    content = bytearray(segment.read_bytes())
+    content[len(content) // 3] ^= 0xFF
+    segment.write_bytes(content)
+
+    code, said, error = explain(running, ids[0], "--json")
+    assert code == 0, error
+    assert any("loss" in doubt or "rot" in doubt for doubt in json.loads(said)["doubts"])
+    assert "in doubt" in explain(running, ids[0])[1]
