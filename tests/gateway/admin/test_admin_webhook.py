@@ -34,7 +34,17 @@ def signed(body=BODY, delivery="d-1", sent=NOW, secret=SECRET):
 async def hook(desk):
     gates, signature = GateBook(desk.store, desk.audit), desk.check_version.signature
     parts = AdminParts(
-        desk.control, gates, desk.store, desk.registry, desk.fleet, desk.clock, "0.1.0", signature, SECRET
+        desk.control,
+        gates,
+        desk.store,
+        desk.registry,
+        desk.fleet,
+        desk.clock,
+        "0.1.0",
+        signature,
+        desk.states,
+        desk.promotions,
+        SECRET,
     )
     parts = parts._replace(clock=desk.clock._replace(new_id=iter(f"mark-{turn}" for turn in range(9)).__next__))
     transport = httpx.ASGITransport(admin_app(parts), raise_app_exceptions=False)
