@@ -57,6 +57,7 @@ class Report:
             applied={model: serving.points.plan.revision for model, serving in servings.items()},
             loaded={model: tuple(serving.runners) for model, serving in servings.items()},
             errors=dict(models.errors),
+            versions=models.states(),
             at_us=self._clock.now_us(),
         )
         try:

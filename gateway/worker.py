@@ -36,6 +36,7 @@ from gateway.models.loading import Loaded
 from gateway.models.serving import Runner
 from gateway.models.sessions import Session, load_session
 from gateway.models.slots import Slots, Threads
+from gateway.models.version_states import VersionStates
 from gateway.quota import Quota
 from gateway.recorder import Recorder
 from gateway.records import Origin
@@ -141,7 +142,8 @@ def _make_models(
         if log is not None:
             await log.append(Kind.AUDIT, encode(record))
 
-    loaded = Loaded(registry, load, lambda session: _runner(session, settings, clock, pools))
+    states = VersionStates(clock.now_us)
+    loaded = Loaded(registry, load, lambda session: _runner(session, settings, clock, pools), states)
     last_good = LastGood(settings.state_dir / "last_good")
 
     async def elsewhere(model: str) -> Applied:

@@ -12,12 +12,19 @@ from rich.table import Table
 from rich.text import Text
 
 from contracts.plan import CHAMPION, Change, Plan, VersionRef
-from gateway.admin.bodies import ModelRow, Models, Monitors, Workers
+from gateway.admin.bodies import ModelRow, Models, Monitors, VersionRow, Workers
 from gateway.traffic.shares import share_text
 
 BAR_CELLS: Final = 40
 COLOURS: Final = ("cyan", "magenta", "yellow", "blue", "red", "bright_green", "bright_magenta", "bright_yellow")
 CHAMPION_COLOUR: Final = "green"
+STATE_COLOURS: Final[dict[str, str]] = {
+    "serving": "green",
+    "loaded": "cyan",
+    "loading": "yellow",
+    "rejected": "red",
+    "available": "dim",
+}
 
 
 def plan_view(plan: Plan) -> RenderableType:
@@ -77,8 +84,9 @@ def models_view(found: Models) -> RenderableType:
     for name in ("model", "versions", "aliases", "champion", "challengers", "loaded by"):
         table.add_column(name)
     for row in found.models:
-        table.add_row(*map(escape, _model(row)))
-    return table
+        table.add_row(*_model(row))
+    rejected = [(row.model, one) for row in found.models for one in row.states if one.reason]
+    return Group(table, *(_rejection(model, one) for model, one in rejected)) if rejected else table
 
 
 def differences(before: Plan | None, after: Plan) -> list[str]:
@@ -154,9 +162,24 @@ def _kept(plan: Plan) -> list[Text]:
     return lines
 
 
-def _model(row: ModelRow) -> tuple[str, ...]:
+def _rejection(model: str, row: VersionRow) -> Text:
+    since = f" since {when(row.since_us)} UTC" if row.since_us is not None else ""
+    how = "rejected" if row.state == "rejected" else f"{row.state}, but files of its number are rejected"
+    return Text(f"version {row.version} of {model} is {how}{since}: {row.reason}", STATE_COLOURS["rejected"])
+
+
+def _versions(row: ModelRow) -> Text:
+    """The versions, each in the colour of its state and named by it where it is anything but available."""
+    told = [
+        (one.version if one.state == "available" else f"{one.version} {one.state}", STATE_COLOURS[one.state])
+        for one in row.states
+    ]
+    return Text(", ").join(Text(text, colour) for text, colour in told)
+
+
+def _model(row: ModelRow) -> tuple[RenderableType, ...]:
     aliases = ", ".join(f"{alias} = {version}" for alias, version in sorted(row.aliases.items()))
     loaded = "; ".join(f"{slot}: {', '.join(ref.version for ref in refs)}" for slot, refs in sorted(row.loaded.items()))
     challengers = ", ".join(f"{c.name} {share_text(c.share)}" for c in row.plan.challengers) if row.plan else ""
     champion = row.plan.champion.version if row.plan else "no plan yet"
-    return row.model, ", ".join(row.versions), aliases, champion, challengers, loaded
+    return Text(row.model), _versions(row), *map(Text, (aliases, champion, challengers, loaded))

@@ -8,6 +8,7 @@ import logging
 from typing import NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -34,12 +35,13 @@ from gateway.admin.bodies import (
     Promotions,
     Refused,
     VerbBody,
+    Versions,
     Workers,
 )
 from gateway.admin.card_reply import card_reply
 from gateway.admin.deliveries import SECRET, Deliveries
 from gateway.admin.gate_book import GateBook
-from gateway.admin.models import model_rows
+from gateway.admin.models import model_rows, versions_of
 from gateway.admin.plan_control import Accepted, Origin, PlanControl, PlanMoved
 from gateway.admin.promotion_desk import APPROVE, PromotionDesk
 from gateway.admin.requests import (
@@ -72,6 +74,7 @@ from gateway.cards.gathering import CardSources, ReadSignature
 from gateway.clock import Clock
 from gateway.fleet.convergence import await_convergence
 from gateway.fleet.seam import Fleet, Seen
+from gateway.models.version_states import VersionStates
 from gateway.plan_store.store import PlanStore
 from gateway.status import status_of
 from registry_client.registry import RegistryClient
@@ -88,6 +91,7 @@ class AdminParts(NamedTuple):
     clock: Clock
     version: str
     signature: ReadSignature
+    states: VersionStates
     promotions: PromotionDesk
     webhook_secret: str = ""
 
@@ -133,7 +137,7 @@ class Admin:
             Endpoint(
                 "POST", gates, "Keep what a gate found", self.keep_gate, GateKept, GateResult, (MODEL,), (409, 413)
             ),
-            self._card_endpoint(),
+            *self._version_endpoints(),
             *map(self._verb_endpoint, VERBS),
             *self._promotion_endpoints(),
             Endpoint("GET", "/admin/audit", "All changes", self.audit, Changes, None, (LIMIT, ONE_MODEL)),
@@ -150,10 +154,15 @@ class Admin:
             Endpoint("GET", "/openapi.json", "This description", self.description, None),
         )
 
-    def _card_endpoint(self) -> Endpoint:
-        path = "/admin/models/{model}/versions/{version}/card"
-        summary = "What is known of a version, but for what the monitor measures; and what is not known"
-        return Endpoint("GET", path, summary, self.card, Card, None, (MODEL, VERSION), (404,), page=True)
+    def _version_endpoints(self) -> tuple[Endpoint, ...]:
+        path = "/admin/models/{model}/versions"
+        card = "What is known of a version, but for what the monitor measures; and what is not known"
+        return (
+            Endpoint("GET", path, "How each version stands", self.versions, Versions, None, (MODEL,), (404,)),
+            Endpoint(
+                "GET", f"{path}/{{version}}/card", card, self.card, Card, None, (MODEL, VERSION), (404,), page=True
+            ),
+        )
 
     def _promotion_endpoints(self) -> tuple[Endpoint, ...]:
         path = "/admin/models/{model}/promotions"
@@ -185,8 +194,15 @@ class Admin:
     async def models(self, _: Request) -> Response:
         """Every model that is registered or loaded."""
         seen = await self._parts.fleet.workers()
-        rows, warnings = await model_rows(self._parts.registry, self._parts.store, seen.workers)
+        parts = self._parts
+        rows, warnings = await model_rows(parts.registry, parts.store, seen.workers, parts.states)
         return _json(Models(models=rows, warnings=(*warnings, *seen.warnings)))
+
+    async def versions(self, request: Request) -> Response:
+        """Every version of a model with its state, and why it is rejected where it is."""
+        parts, seen = self._parts, await self._parts.fleet.workers()
+        found = await versions_of(parts.registry, parts.store, seen.workers, parts.states, model_of(request))
+        return _json(replace(found, warnings=(*found.warnings, *seen.warnings)))
 
     async def plan(self, request: Request) -> Response:
         """The plan itself, to be edited and put back."""
@@ -260,8 +276,8 @@ class Admin:
     async def card(self, request: Request) -> Response:
         """The card of a version: JSON, or a page for a browser."""
         parts = self._parts
-        now_us, release = parts.clock.now_us, parts.version
-        sources = CardSources(parts.registry, parts.store, parts.fleet, parts.signature, now_us, release)
+        now_us, release, states = parts.clock.now_us, parts.version, parts.states
+        sources = CardSources(parts.registry, parts.store, parts.fleet, parts.signature, states, now_us, release)
         return await card_reply(sources, request)
 
     async def audit(self, request: Request) -> Response:

@@ -8,6 +8,7 @@ from contracts.plan import AliasPolicy, Change, Plan, VersionRef
 from contracts.promotion import AliasMove, Promotion
 from contracts.standing import MonitorStanding
 from contracts.verdict import Verdict
+from contracts.version_state import State
 from contracts.wire import Contract
 from gateway.fleet.worker_status import WorkerStatus
 from gateway.traffic.shares import checked_share, parse_share
@@ -112,11 +113,33 @@ class MovedOn(Contract, frozen=True, kw_only=True):
     current_plan: Plan
 
 
+class VersionRow(Contract, frozen=True, kw_only=True):
+    """One registered or loaded version. `by` are the workers that have loaded it, else those who load or reject it, `admin`
+    among them where the admin API did. `reason` says why it is rejected; at a version that is loaded or serving, why
+    other files of its number were. `since_us` is since when it is so: microseconds since the epoch, UTC.
+    """
+
+    version: str
+    state: State
+    reason: str = ""
+    since_us: int | None = None
+    by: tuple[str, ...] = ()
+
+
+class Versions(Contract, frozen=True, kw_only=True):
+    """The versions of a model, oldest to newest; `warnings` says what could not be asked."""
+
+    model: str
+    versions: tuple[VersionRow, ...]
+    warnings: tuple[str, ...]
+
+
 class ModelRow(Contract, frozen=True, kw_only=True):
-    """One model: what is registered, who has loaded what, and the plan; null before the first."""
+    """One model: what is registered, how each version stands, who has loaded what, and the plan; null before the first."""
 
     model: str
     versions: tuple[str, ...]
+    states: tuple[VersionRow, ...]
     aliases: dict[str, str]
     loaded: dict[str, tuple[VersionRef, ...]]
     plan: Plan | None

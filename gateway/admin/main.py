@@ -30,6 +30,7 @@ from gateway.clock import Clock, system_clock
 from gateway.fleet.seam import applied_of
 from gateway.fleet.shared_state import SharedState, shared_state
 from gateway.models.probe import probe_in_child
+from gateway.models.version_states import VersionStates
 from gateway.server import Server
 from gateway.traffic.last_good import LastGood
 from gateway.traffic.plan_floor import Applied
@@ -76,7 +77,8 @@ def _parts(settings: Settings, shared: SharedState, registry: RegistryClient, au
     async def applied(model: str) -> Applied:
         return await applied_of(model, last_good, shared.fleet)
 
-    check_version = VersionCheck(registry, probe)
+    states = VersionStates(clock.now_us)
+    check_version = VersionCheck(registry, probe, states)
     control = PlanControl(shared.store, registry, check_version, audit, clock, applied)
     return AdminParts(
         control=control,
@@ -89,6 +91,7 @@ def _parts(settings: Settings, shared: SharedState, registry: RegistryClient, au
         signature=check_version.signature,
         promotions=PromotionDesk(shared.store, control, check_version, audit, clock),
         webhook_secret=os.environ.get(SECRET, ""),
+        states=states,
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from contracts.errors import ModelRejected
 from contracts.plan import VersionRef
 from contracts.signature import Signature
+from gateway.models.version_states import VersionStates
 from registry_client.registry import FetchedVersion, RegistryClient
 
 CheckVersion = Callable[[str, str], Awaitable[VersionRef]]
@@ -22,23 +23,31 @@ PASSED_MAX = 1_000
 
 
 class VersionCheck:
-    """A `CheckVersion`: fetches, and probes each digest once. `probe` raises `ModelRejected` for bad files."""
+    """A `CheckVersion`: fetches, and probes each digest once. `probe` raises `ModelRejected` for bad files; `states` keeps
+    why.
+    """
 
-    def __init__(self, registry: RegistryClient, probe: Probe) -> None:
+    def __init__(self, registry: RegistryClient, probe: Probe, states: VersionStates) -> None:
         self._registry = registry
         self._probe = probe
+        self._states = states
         self._passed: dict[str, Signature | None] = {}
         # one probe at a time: each may take as much memory as a worker
         self._probing = asyncio.Lock()
 
     async def __call__(self, model: str, version: str) -> VersionRef:
         """The version, proven to load and to answer its own example."""
-        fetched = await self._registry.fetch(model, version)
-        await self.signature(fetched)
+        with self._states.trying(model, version):
+            fetched = await self._registry.fetch(model, version)
+            await self.signature(fetched)
         return VersionRef(version=fetched.version, digest=fetched.digest)
 
     async def signature(self, fetched: FetchedVersion) -> Signature | None:
         """What a version is served by, proven as above; None where it is too long to be told."""
+        with self._states.trying(fetched.model, fetched.version):
+            return await self._probed(fetched)
+
+    async def _probed(self, fetched: FetchedVersion) -> Signature | None:
         async with self._probing:
             if fetched.digest not in self._passed:
                 try:

@@ -14,6 +14,7 @@ from contracts.errors import ModelRejected, NotFound, PointsmanError, RegistryUn
 from contracts.signature import Signature
 from gateway.cards.assembly import CHANGES_READ_MAX, Parts, Unknown, card_of, is_empty
 from gateway.fleet.seam import Fleet
+from gateway.models.version_states import VersionStates
 from gateway.plan_store.store import GATES_MAX, PlanStore
 from registry_client.registry import FetchedVersion, RegistryClient
 
@@ -23,12 +24,15 @@ ReadSignature = Callable[[FetchedVersion], Awaitable[Signature | None]]
 
 
 class CardSources(NamedTuple):
-    """Whoever knows something. `signature` raises `ModelRejected` where the version cannot be served."""
+    """Whoever knows something. `signature` raises `ModelRejected` where the version cannot be served; `states`
+    remembers where its files are rejected.
+    """
 
     registry: RegistryClient
     store: PlanStore
     fleet: Fleet
     signature: ReadSignature
+    states: VersionStates
     now_us: Callable[[], int]
     release: str
 
@@ -68,7 +72,7 @@ def _nobody(files: Unknown, away: Unknown | None) -> PointsmanError:
 
 async def _files(sources: CardSources, model: str, version: str) -> tuple[CardFiles | Unknown, Signature | Unknown]:
     """The files, and what they are served by."""
-    fetched = await _asked(sources.registry.fetch(model, version))
+    fetched = await _asked(_fetched(sources, model, version))
     if isinstance(fetched, Unknown):
         return fetched, Unknown("the files are not known")
     try:
@@ -77,6 +81,11 @@ async def _files(sources: CardSources, model: str, version: str) -> tuple[CardFi
         files = Unknown(f"the copy of the files cannot be read: {error.strerror}")
     signature = await _asked(sources.signature(fetched))
     return files, Unknown("it is too long to be told") if signature is None else signature
+
+
+async def _fetched(sources: CardSources, model: str, version: str) -> FetchedVersion:
+    with sources.states.fetching(model, version):
+        return await sources.registry.fetch(model, version)
 
 
 def _measured(fetched: FetchedVersion) -> CardFiles:

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from contracts.errors import InvalidRecord
 from contracts.plan import VersionRef
+from contracts.version_state import VersionState
 from contracts.wire import Contract, decode, encode
 
 WORKERS_MAX = 256
@@ -20,7 +21,8 @@ WORKERS_MAX = 256
 
 class WorkerStatus(Contract, frozen=True, kw_only=True):
     """One worker; `host` is empty in its own host's files. `applied`: model to the revision it routes by; `loaded`: model
-    to the versions in memory; `errors`: model to the reason why it stays behind. Times: microseconds since the epoch, UTC.
+    to the versions in memory; `versions`: model to the versions that it loads just now or rejects; `errors`: model to the
+    reason why it stays behind. Times: microseconds since the epoch, UTC.
     """
 
     host: str = ""
@@ -29,6 +31,7 @@ class WorkerStatus(Contract, frozen=True, kw_only=True):
     started_us: int
     applied: Mapping[str, int] = {}
     loaded: Mapping[str, tuple[VersionRef, ...]] = {}
+    versions: Mapping[str, tuple[VersionState, ...]] = {}
     errors: Mapping[str, str] = {}
     at_us: int
 

@@ -13,6 +13,7 @@ from collections.abc import Set as AbstractSet
 from contracts.plan import VersionRef
 from gateway.models.serving import Runner
 from gateway.models.sessions import Session
+from gateway.models.version_states import VersionStates
 from registry_client.registry import FetchedVersion, RegistryClient
 
 LOADS_AT_ONCE_MAX = 2
@@ -20,20 +21,30 @@ LOADS_AT_ONCE_MAX = 2
 
 
 class Loaded:
-    """The loaded versions of one worker."""
+    """The loaded versions of one worker; `states` says what became of the others that it tried."""
 
     def __init__(
         self,
         registry: RegistryClient,
         load: Callable[[FetchedVersion], Awaitable[Session]],
         runner_of: Callable[[Session], Runner],
+        states: VersionStates,
     ) -> None:
+        self.states = states
         self._registry = registry
         self._load = load
         self._runner_of = runner_of
         self._runners: dict[tuple[str, VersionRef], Runner] = {}
         self._loading: dict[tuple[str, VersionRef], asyncio.Task[Runner]] = {}
         self._slots = asyncio.Semaphore(LOADS_AT_ONCE_MAX)
+
+    async def newest(self, model: str, version: str) -> VersionRef:
+        """A version with the digest that the registry's files have now, proven by loading it; raises as `runner` does."""
+        with self.states.trying(model, version):
+            fetched = await self._registry.fetch(model, version)
+            ref = VersionRef(version=version, digest=fetched.digest)
+            await self.runner(model, ref)
+        return ref
 
     async def runner(self, model: str, ref: VersionRef) -> Runner:
         """The runner of a version, loaded now if need be; raises what the registry or the loading says."""
@@ -52,8 +63,9 @@ class Loaded:
             del self._runners[key]
 
     async def _fetch_and_load(self, model: str, ref: VersionRef) -> Runner:
-        async with self._slots:
-            fetched = await self._registry.fetch(model, ref.version, ref.digest)
-            runner = self._runner_of(await self._load(fetched))
+        with self.states.trying(model, ref.version):
+            async with self._slots:
+                fetched = await self._registry.fetch(model, ref.version, ref.digest)
+                runner = self._runner_of(await self._load(fetched))
         self._runners[model, ref] = runner
         return runner

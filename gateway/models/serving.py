@@ -4,7 +4,7 @@ Enters: a plan laid out for lookup and the runners of its versions. Leaves: who 
 and keeps it to its record, so that it is routed, run and logged under exactly one revision. Never changes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from contracts.errors import NotFound, NotReady
@@ -31,7 +31,8 @@ class Runner(NamedTuple):
 
 class Serving(NamedTuple):
     """One model. `runners` holds every version behind the plan and every aliased one; `registered` are all version names
-    of the registry, oldest to newest; `pinnable` maps version names and aliases to runners.
+    of the registry, oldest to newest; `pinnable` maps version names and aliases to runners; `rejection` says why this worker
+    rejects a version, empty where it does not.
     """
 
     points: Points
@@ -40,6 +41,7 @@ class Serving(NamedTuple):
     aliases: Mapping[str, str]
     registered: tuple[str, ...]
     pinnable: Mapping[str, Runner]
+    rejection: Callable[[str], str]
 
     def runner(self, variant: Variant) -> Runner:
         """The runner behind a variant; `NotReady` where its version could not be loaded when this worker started."""
@@ -57,9 +59,9 @@ class Serving(NamedTuple):
             return runner
         model = self.points.plan.model
         if name in self.registered or name in self.aliases:
-            raise NotReady(
-                f"version {name!r} of {model!r} is not at ready state: give it an alias or a place in the plan"
-            )
+            rejection = self.rejection(self.aliases.get(name, name))
+            todo = f"it is rejected: {rejection}" if rejection else "give it an alias or a place in the plan"
+            raise NotReady(f"version {name!r} of {model!r} is not at ready state: {todo}")
         known = ", ".join([*self.registered, *self.aliases])
         raise NotFound(f"model {model!r} has no version or alias {name!r}: there are {known}")
 

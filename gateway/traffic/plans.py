@@ -13,10 +13,12 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Final, NamedTuple
 
 from contracts.errors import NotFound, NotReady, PointsmanError, StoreUnavailable
 from contracts.plan import Plan, VersionRef
+from contracts.version_state import VersionState
 from gateway.clock import Clock
 from gateway.models.inputs import union_of
 from gateway.models.loading import Loaded
@@ -113,11 +115,20 @@ class Models:
             ready = {runner.session.fetched.version for runner in serving.runners.values()} if serving else set()
             known = self._known.get(model)
             for version in sorted(ready | set(known.versions if known else ()), key=version_order):
-                state, reason = (
-                    ("READY", "") if version in ready else ("UNAVAILABLE", self.errors.get(model, "not in use"))
-                )
+                state, reason = ("READY", "") if version in ready else self._unready(model, version)
                 rows.append({"name": model, "version": version, "state": state, "reason": reason})
         return rows
+
+    def states(self) -> dict[str, tuple[VersionState, ...]]:
+        """Which versions are being loaded here, and which are rejected and why, by model."""
+        return self._loaded.states.all()
+
+    def _unready(self, model: str, version: str) -> tuple[str, str]:
+        """State and reason of a version that is not loaded, in the words of a repository index."""
+        said = self._loaded.states.of(model).get(version)
+        if said is None:
+            return "UNAVAILABLE", self.errors.get(model, "not in use")
+        return ("LOADING", "") if said.state == "loading" else ("UNAVAILABLE", f"rejected: {said.reason}")
 
     async def start(self) -> None:
         """Load everything there is; what cannot be had now is tried again by the ticks."""
@@ -248,10 +259,7 @@ class Models:
 
     async def _check(self, model: str, version: str) -> VersionRef:
         """A version with its digest, proven by loading it here."""
-        fetched = await self._registry.fetch(model, version)
-        ref = VersionRef(version=version, digest=fetched.digest)
-        await self._loaded.runner(model, ref)
-        return ref
+        return await self._loaded.newest(model, version)
 
     async def _apply(self, plan: Plan) -> None:
         """Load what the plan names, then swap the snapshot in one step.
@@ -270,7 +278,10 @@ class Models:
         pinnable = {ref.version: runner for ref, runner in runners.items()} | aliased
         union = union_of([runner.session.signature for runner in runners.values()])
         before = self.servings.get(model)
-        self.servings[model] = Serving(points_of(plan), runners, union, known.aliases, known.versions, pinnable)
+        rejection = partial(self._loaded.states.rejection, model)
+        self.servings[model] = Serving(
+            points_of(plan), runners, union, known.aliases, known.versions, pinnable, rejection
+        )
         self._loaded.keep(model, runners.keys())
         if before is None or before.points.plan != plan:
             # said before the plan is on disk: whoever waits for the shift waits for the routing

@@ -27,9 +27,11 @@ from gateway.admin.version_check import VersionCheck
 from gateway.clock import system_clock
 from gateway.fleet.seam import HostFleet, applied_of
 from gateway.fleet.worker_status import WorkerStatus, write_status
+from gateway.models.version_states import VersionStates
 from gateway.plan_store.sqlite import SqlitePlanStore
 from gateway.traffic.last_good import LastGood
 from pointsman.main import main
+from pointsman.traffic_view import when
 from registry_client.folder import FolderRegistry
 
 MODEL = "flight-delay"
@@ -141,11 +143,12 @@ def serve(folder, listener):
     async def applied(model):
         return await applied_of(model, LastGood(folder / "last_good"), fleet)
 
-    check = VersionCheck(registry, probe)
+    states = VersionStates(system_clock().now_us)
+    check = VersionCheck(registry, probe, states)
     control = PlanControl(store, registry, check, audit, system_clock(), applied)
     gates, clock = GateBook(store, audit), system_clock()
     desk = PromotionDesk(store, control, check, audit, clock)
-    app = admin_app(AdminParts(control, gates, store, registry, fleet, clock, "0.1.0", check.signature, desk))
+    app = admin_app(AdminParts(control, gates, store, registry, fleet, clock, "0.1.0", check.signature, states, desk))
     server = Server(Quiet(app, lifespan="off", ws="none", log_config=None, access_log=False))
 
     async def run():
@@ -211,10 +214,38 @@ def test_models_shows_what_is_registered_loaded_and_routed(traffic):
     traffic.worker("worker-0", 2)
     out, _ = traffic.ok("models")
 
-    for word in (MODEL, "1, 2, 3, 4", "champion = 1", "canary-2 5%", "worker-0: 1"):
+    for word in (MODEL, "1 loaded, 2, 3, 4", "champion = 1", "canary-2 5%", "worker-0: 1"):
         assert word in out
     (row,) = traffic.json("models")["models"]
     assert row["plan"]["revision"] == 2
+
+
+def test_models_says_why_a_version_is_rejected_until_it_is_not(traffic):
+    traffic.ok("traffic", "warm", MODEL, "3")
+    traffic.worker("worker-0", 2)
+    (traffic.folder / "refused").touch()
+    assert traffic.run("traffic", "canary", MODEL, "2", "5%")[0] == 1
+    graph = traffic.folder / "models" / MODEL / "1" / "model.onnx"
+    good = graph.read_bytes()
+    graph.write_bytes(b"")
+    traffic.ok("card", MODEL, "1")
+    out, _ = traffic.ok("models")
+    rows = {row["version"]: row for row in traffic.json("models")["models"][0]["states"]}
+
+    assert "1 loaded, 2 rejected, 3, 4" in out
+    two = when(rows["2"]["since_us"])
+    assert f"version 2 of {MODEL} is rejected since {two} UTC: it answers its own example with NaN" in out
+    assert f"version 1 of {MODEL} is loaded, but files of its number are rejected since" in out
+    assert [(rows[v]["state"], rows[v]["reason"] != "") for v in "123"] == [
+        ("loaded", True),
+        ("rejected", True),
+        ("available", False),
+    ]
+    (traffic.folder / "refused").unlink()
+    graph.write_bytes(good)
+    traffic.ok("traffic", "warm", MODEL, "2")
+    traffic.ok("card", MODEL, "1")
+    assert "rejected" not in traffic.ok("models")[0]
 
 
 def test_models_warns_where_the_registry_is_away(traffic):

@@ -17,6 +17,7 @@ from gateway.admin.version_check import VersionCheck
 from gateway.clock import system_clock
 from gateway.fleet.seam import HostFleet, applied_of
 from gateway.fleet.worker_status import WorkerStatus, write_status
+from gateway.models.version_states import VersionStates
 from gateway.plan_store.sqlite import SqlitePlanStore
 from gateway.traffic.last_good import LastGood
 from registry_client.folder import FolderRegistry
@@ -47,7 +48,8 @@ class Desk:
         self.clock = system_clock()._replace(
             now_us=lambda: 1_700_000_000_000_000, mono_ns=lambda: next(self.ticks) * 1_000_000, new_id=lambda: "salt"
         )
-        self.check_version = VersionCheck(self.registry, self.probe)
+        self.states = VersionStates(self.clock.now_us)
+        self.check_version = VersionCheck(self.registry, self.probe, self.states)
         self.fleet = HostFleet(folder, self.clock.now_us)
         self.last_good = LastGood(folder / "last_good")
         self.control = PlanControl(self.store, self.registry, self.check_version, self.audit, self.clock, self.applied)
@@ -62,6 +64,7 @@ class Desk:
             self.clock,
             "0.1.0",
             signature,
+            self.states,
             self.promotions,
         )
         self.app = admin_app(parts)

@@ -42,6 +42,7 @@ async def hook(desk):
         desk.clock,
         "0.1.0",
         signature,
+        desk.states,
         desk.promotions,
         SECRET,
     )
