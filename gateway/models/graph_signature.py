@@ -79,7 +79,7 @@ def _spec(role: str, tensor: GraphTensor) -> TensorSpec:
 
 def _advice(onnx_type: str) -> str:
     if onnx_type.startswith("seq(map("):
-        return "only tensors can be served; export the classifier with zipmap=False"
+        return "only maps of int64 or string to float can be served; export the classifier with zipmap=False"
     if onnx_type.startswith("tensor("):
         return f"only {', '.join(DATATYPE_OF_ONNX.values())} can be served"
     return "only tensors can be served"

@@ -8,10 +8,11 @@ operators, no settings out of the model, no telemetry. Whether the files are saf
 import asyncio
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import msgspec
 import onnxruntime
 
 from contracts.errors import DeadlineExceeded, ModelFailed, ModelRejected
@@ -22,6 +23,7 @@ from gateway.models.input_example import read_example, zeros
 from gateway.models.inputs import Array
 from gateway.models.intake import intake_of
 from gateway.models.trial import Run, Trial, try_out
+from gateway.models.zipmap import MAPS, RunPlainly, Scores, as_tensors, scores_of, unmapped
 from registry_client.registry import FetchedVersion
 from registry_client.vetting import EXAMPLE, GRAPH
 
@@ -47,13 +49,13 @@ class Session:
     a run of one row when it was loaded, `row_us` what each further row of a batch adds; microseconds.
     """
 
-    def __init__(self, fetched: FetchedVersion, runtime: onnxruntime.InferenceSession, trial: Trial) -> None:
+    def __init__(self, fetched: FetchedVersion, run: RunPlainly, trial: Trial) -> None:
         self.fetched = fetched
         self.signature = trial.signature
         self.batch_max = batch_max_of(trial.signature)
         self.run_us = trial.run_us
         self.row_us = trial.row_us
-        self._run = runtime.run
+        self._run = run
         self._outputs = [spec.name for spec in trial.signature.outputs]
         self._label = f"version {fetched.version} of {fetched.model!r}"
 
@@ -74,7 +76,7 @@ class Session:
 class Loaded(NamedTuple):
     """What loading makes, before it knows by what name it is served."""
 
-    runtime: onnxruntime.InferenceSession
+    run: RunPlainly
     trial: Trial
 
 
@@ -97,7 +99,7 @@ async def load_session(
         loaded = await asyncio.to_thread(load, fetched.path, fetched.metadata, threads=threads, rows=rows, clock=clock)
     except ModelRejected as error:
         raise ModelRejected(f"{fetched.model} version {fetched.version}: {error}") from None
-    return Session(fetched, loaded.runtime, loaded.trial)
+    return Session(fetched, loaded.run, loaded.trial)
 
 
 def load(path: Path, metadata: ModelMetadata, *, threads: int, rows: int, clock: Callable[[], int]) -> Loaded:
@@ -105,12 +107,17 @@ def load(path: Path, metadata: ModelMetadata, *, threads: int, rows: int, clock:
     may be NaN but must have the declared shape: a version that never ran anywhere gets no traffic.
     """
     runtime = _open(path / GRAPH, threads)
-    signature = signature_of(_tensors(runtime.get_inputs()), _tensors(runtime.get_outputs()), metadata)
+    inputs, outputs = _tensors(runtime.get_inputs()), _tensors(runtime.get_outputs())
+    plain: RunPlainly = runtime.run
+    example = (path / EXAMPLE).read_bytes() if (path / EXAMPLE).exists() else None
+    if any(tensor.type in MAPS for tensor in outputs):
+        scores = _scores(plain, inputs, outputs, metadata, example)
+        plain, outputs = unmapped(plain, scores), as_tensors(outputs, scores)
+    signature = signature_of(inputs, outputs, metadata)
     intake_of(signature)
-    run = _runner(runtime, signature)
-    example = path / EXAMPLE
-    if example.exists():
-        feeds = read_example(example.read_bytes(), signature)
+    run = _runner(plain, signature)
+    if example is not None:
+        feeds = read_example(example, signature)
         trial = try_out(run, signature, feeds, what=EXAMPLE, finite=True, rows=rows, clock=clock)
     else:
         try:
@@ -119,7 +126,31 @@ def load(path: Path, metadata: ModelMetadata, *, threads: int, rows: int, clock:
             )
         except ModelRejected as error:
             raise ModelRejected(f"{error} (there is no {EXAMPLE}: add one with a request that it can answer)") from None
-    return Loaded(runtime, trial)
+    return Loaded(plain, trial)
+
+
+def _scores(
+    run: RunPlainly,
+    inputs: Sequence[GraphTensor],
+    outputs: Sequence[GraphTensor],
+    metadata: ModelMetadata,
+    example: bytes | None,
+) -> tuple[Scores, ...]:
+    """The classes of outputs that are maps: only a run tells them."""
+    asked = signature_of(inputs, [tensor for tensor in outputs if tensor.type not in MAPS], _without_task(metadata))
+    intake_of(asked)
+    feeds = zeros(asked) if example is None else read_example(example, asked)
+    what = "a row of zeros" if example is None else EXAMPLE
+    try:
+        given = run([tensor.name for tensor in outputs], feeds, None)
+    except Exception as error:
+        raise ModelRejected(f"fails on {what}: {reason_of(error)}") from error
+    return scores_of(outputs, given)
+
+
+def _without_task(metadata: ModelMetadata) -> ModelMetadata:
+    """The task is checked when all outputs are known."""
+    return msgspec.structs.replace(metadata, task=None)
 
 
 def reason_of(error: Exception) -> str:
@@ -148,12 +179,12 @@ def _open(graph: Path, threads: int) -> onnxruntime.InferenceSession:
         raise ModelRejected(f"onnxruntime cannot load it: {reason_of(error)}") from error
 
 
-def _runner(runtime: onnxruntime.InferenceSession, signature: Signature) -> Run:
+def _runner(plain: RunPlainly, signature: Signature) -> Run:
     names = [spec.name for spec in signature.outputs]
 
     def run(feeds: Mapping[str, Array]) -> list[Any]:
         try:
-            outputs: list[Any] = runtime.run(names, feeds)
+            outputs = plain(names, feeds, None)
         except Exception as error:
             raise ModelFailed(reason_of(error)) from error
         return outputs

@@ -24,22 +24,6 @@ def free_sum(graphs):
     )
 
 
-def zipmapped(graphs):
-    """A classifier as skl2onnx exports it by default."""
-    probabilities = helper.make_value_info(
-        "probabilities",
-        helper.make_sequence_type_proto(
-            helper.make_map_type_proto(TensorProto.INT64, helper.make_tensor_type_proto(TensorProto.FLOAT, None))
-        ),
-    )
-    return graphs.model(
-        [graphs.node("ZipMap", ["x"], ["probabilities"], domain="ai.onnx.ml", classlabels_int64s=[0, 1])],
-        [graphs.value("x", ["n", 2])],
-        [probabilities],
-        domains=["ai.onnx.ml"],
-    )
-
-
 def sequence(graphs):
     split = helper.make_value_info(
         "parts", helper.make_sequence_type_proto(helper.make_tensor_type_proto(TensorProto.FLOAT, None))
@@ -73,13 +57,6 @@ def no_inputs(graphs):
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (
-            zipmapped,
-            (
-                "output 'probabilities' is seq(map(int64,tensor(float))): only tensors can be served; "
-                "export the classifier with zipmap=False"
-            ),
-        ),
         (sequence, "output 'parts' is seq(tensor(float)): only tensors can be served"),
         (
             bfloat,
