@@ -24,7 +24,7 @@ from pointsman.admin_client import AdminClient, NobodyAnswers, admin_address, ad
 from pointsman.configuration import load_settings
 from pointsman.gate_view import gate_view, gates_view
 from pointsman.identity import user_name
-from registry_client.choice import open_registry
+from registry_client.choice import is_url, open_registry
 
 if TYPE_CHECKING:
     from pointsman.gate_pair import Pair
@@ -45,6 +45,7 @@ class Asked(NamedTuple):
     record: bool | None
     admin: str
     admin_named: bool
+    write_tags: bool
 
 
 class Done(NamedTuple):
@@ -68,6 +69,9 @@ def gate(
     record: Annotated[
         bool | None, typer.Option(help="Keep the result at the admin API; by default where a gateway runs.")
     ] = None,
+    write_tags: Annotated[
+        bool, typer.Option("--write-tags", help="Write the result as tags of the version at MLflow.")
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Chooses resamples and turns.")] = 0,
     who: Annotated[str | None, typer.Option(help="Who asks; by default the user of this machine.")] = None,
     admin: Annotated[str | None, typer.Option(help="The admin API, such as http://127.0.0.1:8003.")] = None,
@@ -79,7 +83,11 @@ def gate(
     """
     settings = load_settings(config)
     root, address = registry or settings.registry, admin or admin_address(settings)
-    asked = Asked(model, version, suite, baseline, root, seed, who or user_name(), record, address, admin is not None)
+    if write_tags and not is_url(root):
+        raise InvalidInput(f"--write-tags: the registry {root!r} is a folder, which has no tags; leave it out")
+    asked = Asked(
+        model, version, suite, baseline, root, seed, who or user_name(), record, address, admin is not None, write_tags
+    )
     done = _gate(asked)
     if out is not None:
         _write(out, done.result)
@@ -125,30 +133,46 @@ def _gate(asked: Asked) -> Done:
     with TemporaryDirectory(prefix="pointsman-") as cache:
         pair, running = asyncio.run(_loaded(asked, Path(cache)))
         found = run_gate(pair, file, asked.seed, clock.mono_ns)
-    result = GateResult(
-        gate_id=clock.new_id(),
-        model=asked.model,
-        candidate=ref_of(pair.candidate),
-        baseline=None if pair.baseline is None else ref_of(pair.baseline),
-        data_sha256=file.data_sha256,
-        policy_sha256=file.policy_sha256,
-        rows=found.rows,
-        seed=asked.seed,
-        checks=found.checks,
-        outcome=worst_of(check.outcome for check in found.checks),
-        evaluated_us=clock.now_us(),
-        who=asked.who,
-        pointsman=installed("pointsman"),
-    )
+        result = GateResult(
+            gate_id=clock.new_id(),
+            model=asked.model,
+            candidate=ref_of(pair.candidate),
+            baseline=None if pair.baseline is None else ref_of(pair.baseline),
+            data_sha256=file.data_sha256,
+            policy_sha256=file.policy_sha256,
+            rows=found.rows,
+            seed=asked.seed,
+            checks=found.checks,
+            outcome=worst_of(check.outcome for check in found.checks),
+            evaluated_us=clock.now_us(),
+            who=asked.who,
+            pointsman=installed("pointsman"),
+        )
+        done = _kept(asked, Done(result, pair.chosen, ""), running=running)
+        return _tagged(asked, done, Path(cache)) if asked.write_tags else done
+
+
+def _kept(asked: Asked, done: Done, *, running: bool) -> Done:
+    """Have the result recorded where it should be."""
     if asked.record is False:
-        return Done(result, pair.chosen, "not recorded: --no-record")
+        return done._replace(recorded="not recorded: --no-record")
     if not running:
-        return Done(result, pair.chosen, f"not recorded: no gateway runs at {asked.admin}")
+        return done._replace(recorded=f"not recorded: no gateway runs at {asked.admin}")
     try:
-        said = asyncio.run(_recorded(asked.admin, result))
+        return done._replace(recorded=asyncio.run(_recorded(asked.admin, done.result)))
     except PointsmanError as error:
-        return Done(result, pair.chosen, "not recorded", error)
-    return Done(result, pair.chosen, said)
+        return done._replace(recorded="not recorded", refused=error)
+
+
+def _tagged(asked: Asked, done: Done, cache: Path) -> Done:
+    """Have the result stand at the version, too; where that fails it is kept all the same, and the command fails."""
+    from pointsman.gate_tags import write_tags  # noqa: PLC0415  httpx, for this alone
+
+    try:
+        said = asyncio.run(write_tags(asked.registry, cache, os.environ, done.result))
+    except PointsmanError as error:
+        return done._replace(recorded=f"{done.recorded}; not tagged", refused=done.refused or error)
+    return done._replace(recorded=f"{done.recorded}; {said}")
 
 
 async def _loaded(asked: Asked, cache: Path) -> "tuple[Pair, bool]":

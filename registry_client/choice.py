@@ -8,13 +8,17 @@ import base64
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, urlsplit
 
 from contracts.errors import InvalidSettings
 from registry_client.folder import FolderRegistry
 from registry_client.limits import Limits
 from registry_client.registry import RegistryClient
+
+if TYPE_CHECKING:
+    from registry_client.mlflow_rest import MlflowRest
+    from registry_client.mlflow_tags import MlflowTags
 
 USERNAME: Final = "MLFLOW_TRACKING_USERNAME"
 PASSWORD: Final = "MLFLOW_TRACKING_PASSWORD"  # noqa: S105  the name of a variable
@@ -31,13 +35,27 @@ def open_registry(address: str, cache: Path, environment: Mapping[str, str]) -> 
     # httpx takes a quarter of a second to import, and a folder does not need it
     from registry_client.cache import VersionCache  # noqa: PLC0415
     from registry_client.mlflow import MlflowRegistry  # noqa: PLC0415
-    from registry_client.mlflow_rest import Access, MlflowRest  # noqa: PLC0415
 
     url, workspace, limits = _checked(address), environment.get(WORKSPACE, ""), Limits()
-    headers = _credentials(environment) | ({WORKSPACE_HEADER: _printable(WORKSPACE, workspace)} if workspace else {})
-    access = Access(url=url, headers=headers, cafile=environment.get(AUTHORITIES) or None)
     apart = hashlib.sha256(f"{url} {workspace}".encode()).hexdigest()[:16]
-    return MlflowRegistry(MlflowRest(access, limits), VersionCache(cache, limits, apart), limits)
+    return MlflowRegistry(_rest(url, environment, limits), VersionCache(cache, limits, apart), limits)
+
+
+def open_tags(address: str, environment: Mapping[str, str]) -> "MlflowTags":
+    """The writer of tags at `address`; InvalidSettings where that is a folder, which has none."""
+    if not is_url(address):
+        raise InvalidSettings(f"registry = {address[:200]!r}: a folder has no tags; only an MLflow server does")
+    from registry_client.mlflow_tags import MlflowTags  # noqa: PLC0415  httpx, as above
+
+    return MlflowTags(_rest(_checked(address), environment, Limits()))
+
+
+def _rest(url: str, environment: Mapping[str, str], limits: Limits) -> "MlflowRest":
+    from registry_client.mlflow_rest import Access, MlflowRest  # noqa: PLC0415  httpx, as above
+
+    workspace = environment.get(WORKSPACE, "")
+    headers = _credentials(environment) | ({WORKSPACE_HEADER: _printable(WORKSPACE, workspace)} if workspace else {})
+    return MlflowRest(Access(url=url, headers=headers, cafile=environment.get(AUTHORITIES) or None), limits)
 
 
 def is_url(address: str) -> bool:

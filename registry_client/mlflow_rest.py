@@ -1,8 +1,8 @@
 """Asks an MLflow server over HTTP: one bounded question, or one file into one place on disk.
 
-Enters: an address, credentials, paths and parameters. Leaves: typed documents, and files of exactly the size that was told.
-Nothing is believed: redirects are not followed, bodies have a greatest size, reads have a time, compressed bodies are
-refused. Never decides what is asked, and never shows credentials.
+Enters: an address, credentials, paths and parameters, seldom a document to send. Leaves: typed documents, and files of
+exactly the size that was told. Nothing is believed: redirects are not followed, bodies have a greatest size, reads have a
+time, compressed bodies are refused. Never decides what is asked, and never shows credentials.
 """
 
 import asyncio
@@ -81,6 +81,11 @@ class MlflowRest:
             reply = await self._read(path, params, question, self._limits.document_bytes_max)
             return decode_answer(self.server, reply, kind)
 
+    async def tell(self, path: str, sent: Mapping[str, str], question: str) -> None:
+        """Send a document to `API` + `path`; what is replied to it, where that is no refusal, is not looked at."""
+        with self._counted():
+            await self._read(API + path, {}, question, self._limits.document_bytes_max, sent)
+
     async def document(self, path: str, params: Mapping[str, str], question: str, size: int) -> bytes:
         """A small file of exactly `size` bytes, at most `Limits.document_bytes_max`."""
         if size > self._limits.document_bytes_max:
@@ -120,8 +125,15 @@ class MlflowRest:
         if client is not None:
             await client.aclose()
 
-    async def _read(self, path: str, params: Mapping[str, str], question: str, bytes_max: int) -> Reply:
-        async with self._replying(path, params, question, self._answer_seconds) as response:
+    async def _read(
+        self,
+        path: str,
+        params: Mapping[str, str],
+        question: str,
+        bytes_max: int,
+        sent: Mapping[str, str] | None = None,
+    ) -> Reply:
+        async with self._replying(path, params, question, self._answer_seconds, sent) as response:
             body = bytearray()
             async for chunk in self._pieces(response, question, bytes_max):
                 body += chunk
@@ -129,13 +141,19 @@ class MlflowRest:
 
     @asynccontextmanager
     async def _replying(
-        self, path: str, params: Mapping[str, str], question: str, seconds: float
+        self,
+        path: str,
+        params: Mapping[str, str],
+        question: str,
+        seconds: float,
+        sent: Mapping[str, str] | None = None,
     ) -> AsyncIterator[httpx.Response]:
         """A good reply whose body is still to be read, within `seconds`; all that goes wrong until then is told here."""
+        method, url = "GET" if sent is None else "POST", self._access.url + path
         try:
             async with (
                 asyncio.timeout(seconds),
-                self._opened().stream("GET", self._access.url + path, params=params) as response,
+                self._opened().stream(method, url, params=params, json=sent) as response,
             ):
                 if response.status_code not in GOOD:
                     await self._refuse(response, question)

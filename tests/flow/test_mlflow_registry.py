@@ -3,6 +3,8 @@
 import asyncio
 import json
 import signal
+import subprocess
+import sys
 
 import httpx
 import pytest
@@ -391,3 +393,20 @@ def test_a_server_that_asks_who_we_are(own, tmp_path):
             asyncio.run(asked(environment))
     known = {"MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": server.password}
     assert asyncio.run(asked(known)) == []
+
+
+def test_a_gates_result_stands_at_the_version_where_that_is_asked_for(mlflow, tmp_path):
+    (tmp_path / "suite.toml").write_text("[size]\nbytes_max = 1_000_000\n")
+    command = [sys.executable, "-m", "pointsman", "gate", "m", "2", "--baseline", "1", "--registry", mlflow.url]
+    command += ["--suite", str(tmp_path / "suite.toml"), "--no-record", "--json", "--write-tags"]
+
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+    assert done.returncode == 0, done.stderr
+    reply = httpx.get(
+        f"{mlflow.url}/api/2.0/mlflow/model-versions/get", params={"name": "m", "version": "2"}, timeout=60
+    )
+    tags = {tag["key"]: tag["value"] for tag in reply.json()["model_version"]["tags"]}
+    result = json.loads(done.stdout)
+    assert (tags["pointsman.gate_id"], tags["pointsman.gate_outcome"]) == (result["gate_id"], "pass")
+    assert tags["pointsman.gate_baseline"] == f"1@{result['baseline']['digest']}"

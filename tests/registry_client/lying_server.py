@@ -38,7 +38,9 @@ def refused(status: int, code: str, message: str) -> Answer:
 
 
 class LyingServer:
-    """`files` are those of version 1 of the model `m`; `instead` says what to answer on a path, by its end."""
+    """`files` are those of version 1 of the model `m`; `instead` says what to answer on a path, by its end. `told` is what
+    came in POSTs.
+    """
 
     def __init__(self, files: dict[str, bytes]) -> None:
         self.files = files
@@ -55,6 +57,7 @@ class LyingServer:
         self.instead: dict[str, Answer | Callable[[dict[str, str]], Answer]] = {}
         self.asked: list[str] = []
         self.heads: list[str] = []
+        self.told: list[dict[str, Any]] = []
         self.url = ""
 
     async def __aenter__(self) -> Self:
@@ -74,6 +77,11 @@ class LyingServer:
                 target = urlsplit(head.split(" ")[1])
                 query = {key: values[0] for key, values in parse_qs(target.query).items()}
                 self.asked.append(unquote(target.path))
+                if head.startswith("POST "):
+                    (length,) = (
+                        int(line[15:]) for line in head.lower().split("\r\n") if line.startswith("content-length:")
+                    )
+                    self.told.append(json.loads(await reader.readexactly(length)))
                 await self._reply(writer, self._answer(unquote(target.path), query))
         except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass  # the client has left, or the test is over
@@ -108,6 +116,7 @@ class LyingServer:
             f"{REST}registered-models/get": {"registered_model": self.model},
             f"{REST}model-versions/search": {"model_versions": [self.version]},
             f"{REST}model-versions/get": {"model_version": self.version},
+            f"{REST}model-versions/set-tag": {},
             f"{REST}model-versions/get-download-uri": {"artifact_uri": self.location},
             ARTIFACTS: {"files": [{"path": name, "file_size": len(one)} for name, one in self.files.items()]},
         }
