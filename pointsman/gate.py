@@ -89,12 +89,12 @@ def gate(
         model, version, suite, baseline, root, seed, who or user_name(), record, address, admin is not None, write_tags
     )
     done = _gate(asked)
-    if out is not None:
-        _write(out, done.result)
     if as_json:
         typer.echo(encode(done.result))
     else:
         Console().print(gate_view(done.result, done.chosen))
+    if out is not None:
+        _write(out, done.result)
     Console(stderr=True).print(Text(done.recorded, "dim"), soft_wrap=True)
     if done.refused is not None:
         raise done.refused
