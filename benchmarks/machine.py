@@ -37,7 +37,7 @@ def machine() -> dict[str, Any]:
 
 def described(of: dict[str, Any]) -> str:
     """The same in a sentence, for under a table."""
-    pgo = "with PGO" if of["python_pgo"] else "without PGO"
+    pgo = "with PGO" if of["python_pgo"] else "without PGO, or without saying so"
     packages = ", ".join(f"{name} {version}" for name, version in of["packages"].items())
     return (
         f"{of['cpu']}, {of['cores']} cores, {of['memory_gb']} GB; Python {of['python']} built {pgo}; {packages}; "

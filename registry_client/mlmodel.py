@@ -25,10 +25,13 @@ NULLABLE_TYPES: Final = frozenset({"float", "double"})
 
 
 class Column(msgspec.Struct, frozen=True):
-    """One column of the signature. `nullable` where it may be missing and is a floating-point number."""
+    """One column of the signature. `nullable` where it may be missing and is a floating-point number, `text` where it is one
+    of strings.
+    """
 
     name: str
     nullable: bool
+    text: bool = False
 
 
 class Packaging(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,15 +76,31 @@ def metadata_of(packaging: Packaging, inputs: Sequence[GraphInput]) -> ModelMeta
 
 def _described(columns: Sequence[Column], inputs: Sequence[GraphInput]) -> tuple[InputMetadata, ...]:
     names = [one.name for one in inputs]
-    of_column = {plain_name(column.name): column for column in columns} | {column.name: column for column in columns}
-    if len(inputs) == 1 and not (len(columns) == 1 and names[0] in of_column):
+    if len(inputs) == 1 and not (len(columns) == 1 and _column_of(columns, names[0]) is not None):
+        if len({column.text for column in columns}) > 1:
+            raise ModelRejected(
+                f"{MLMODEL}: columns of strings and of numbers are to share the only input {names[0]!r}: "
+                "export the graph with an input for each column"
+            )
         nullable = inputs[0].floating and any(column.nullable for column in columns)
         features = tuple(column.name for column in columns)
         return (InputMetadata(name=names[0], features=features, nullable=nullable),)
-    found = [(one, of_column[one.name]) for one in inputs if one.name in of_column]
+    found = [(one, _column_of(columns, one.name)) for one in inputs]
     return tuple(
-        InputMetadata(name=one.name, nullable=True) for one, column in found if column.nullable and one.floating
+        InputMetadata(name=one.name, nullable=True)
+        for one, column in found
+        if column is not None and column.nullable and one.floating
     )
+
+
+def _column_of(columns: Sequence[Column], name: str) -> Column | None:
+    """The column that an input stands for: of its very name, else of the name that exporters make into it."""
+    meant = [column for column in columns if column.name == name]
+    meant = meant or [column for column in columns if plain_name(column.name) == name]
+    if len(meant) > 1:
+        listed = " and ".join(repr(column.name) for column in meant)
+        raise ModelRejected(f"{MLMODEL}: the columns {listed} both stand for the input {name!r}: rename one of them")
+    return meant[0] if meant else None
 
 
 def _columns(inputs: Any) -> tuple[Column, ...]:
@@ -94,7 +113,10 @@ def _columns(inputs: Any) -> tuple[Column, ...]:
         raise ModelRejected(f"{MLMODEL}: signature.inputs is no JSON: {error}") from None
     if not isinstance(specs, list) or not all(_is_column(spec) for spec in specs):
         return ()
-    columns = [Column(spec["name"], spec.get("required") is False and spec["type"] in NULLABLE_TYPES) for spec in specs]
+    columns = [
+        Column(spec["name"], spec.get("required") is False and spec["type"] in NULLABLE_TYPES, spec["type"] == "string")
+        for spec in specs
+    ]
     return tuple(columns) if len({column.name for column in columns}) == len(columns) else ()
 
 

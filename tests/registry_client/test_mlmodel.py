@@ -58,6 +58,22 @@ def test_columns_with_inputs_of_their_own_need_no_names():
     assert described([column("x", required=False)], GraphInput("x", True)) == (InputMetadata(name="x", nullable=True),)
 
 
+def test_columns_that_would_be_one_input_are_refused_by_name():
+    graph = [GraphInput("a_b", True), GraphInput("c", True)]
+
+    with pytest.raises(ModelRejected, match="the columns 'a b' and 'a-b' both stand for the input 'a_b'"):
+        described([column("a b"), column("a-b"), column("c")], *graph)
+    exact = described([column("a b"), column("a_b", required=False), column("c")], *graph)
+    assert exact == (InputMetadata(name="a_b", nullable=True),), "an input's very name comes first"
+
+
+def test_strings_and_numbers_cannot_share_one_input():
+    with pytest.raises(ModelRejected, match="columns of strings and of numbers are to share the only input 'x'"):
+        described([column("a"), column("b", "string")], GraphInput("x", True))
+    texts = described([column("a", "string"), column("b", "string")], GraphInput("x", False))
+    assert texts == (InputMetadata(name="x", features=("a", "b")),)
+
+
 @pytest.mark.parametrize(
     "inputs",
     [
