@@ -112,6 +112,10 @@ class MlflowRegistry:
         _check_names((model,))
         said = await self._questions.model(model)
         aliases = {one.alias: one.version for one in said.aliases}
+        if len(aliases) < len(said.aliases):
+            raise RegistryUnavailable(
+                f"{self._rest.server} gives an alias of {model} twice: nobody can say which is meant"
+            )
         for alias, version in aliases.items():
             if not is_name(alias) or alias.isdigit() or not is_name(version):
                 self._watch.once(

@@ -391,6 +391,22 @@ def test_an_alias_that_flips_between_two_questions_is_two_true_answers(meet):
     meet(scenario)
 
 
+def test_two_champions_are_none_and_one_that_goes_backwards_is_one(meet):
+    def champions(*versions):
+        aliases = [{"alias": "champion", "version": version} for version in versions]
+        return said({"registered_model": {"name": "m", "aliases": aliases}})
+
+    async def scenario(server, registry):
+        server.instead["registered-models/get"] = champions("1", "2")
+        with pytest.raises(RegistryUnavailable, match="gives an alias of m twice"):
+            await registry.pointers("m")
+        for version in ("7", "3"):
+            server.instead["registered-models/get"] = champions(version)
+            assert await registry.pointers("m") == {"champion": version}
+
+    meet(scenario)
+
+
 def test_what_was_fetched_serves_on_while_the_server_lies_and_after_a_restart(meet):
     async def fetch(server, registry):
         return await registry.fetch("m", "1")
