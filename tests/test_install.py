@@ -90,14 +90,14 @@ def test_a_file_that_is_not_what_its_lock_says_is_not_installed(run, how):
 
 def test_uv_looks_where_pip_does(settings_for_uv):
     said = settings_for_uv(
-        ":env:.timeout='60'\nglobal.cert='/ca.pem'\nglobal.extra-index-url='https://two.test\\nhttps://three.test'\n"
-        "global.index-url='https://one.test/simple'\nglobal.timeout='15.0'\ninstall.find-links='/a /b'\n"
-        "install.index-url='https://installing.test/simple'\ndownload.index-url='https://never.test'\n"
+        ":env:.timeout='60'\nglobal.cert='/ca.pem'\nglobal.extra-index-url='file:///two\\nfile:///three'\n"
+        "global.index-url='file:///one'\nglobal.timeout='15.0'\ninstall.find-links='/a /b'\n"
+        "install.index-url='file:///installing'\ndownload.index-url='file:///never'\n"
     )
     assert said == {
         "UV_SYSTEM_CERTS": "true",
-        "UV_DEFAULT_INDEX": "https://installing.test/simple",
-        "UV_INDEX": "https://two.test https://three.test",
+        "UV_DEFAULT_INDEX": "file:///installing",
+        "UV_INDEX": "file:///two file:///three",
         "UV_INDEX_STRATEGY": "unsafe-best-match",
         "UV_FIND_LINKS": "/a,/b",
         "UV_HTTP_TIMEOUT": "60",
