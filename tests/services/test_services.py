@@ -5,6 +5,8 @@ import time
 
 import redis as client
 
+from tests.services.ports import CLIENT_PORTS, _is_free, _ports, free_ports
+
 
 def test_a_broker_comes_back_with_its_data_on_the_same_port(own_kafka):
     import asyncio
@@ -56,3 +58,22 @@ def test_a_proxy_delays_and_cuts(redis_server, make_proxy):
             assert line.recv(100) == b""
         except ConnectionResetError:
             pass
+
+
+def test_ports_of_servers_are_none_that_clients_ends_or_other_runners_get(monkeypatch):
+    clients = int(CLIENT_PORTS.read_text().split()[0])
+    given = []
+    for runner in ("gw0", "gw1"):
+        monkeypatch.setenv("PYTEST_XDIST_WORKER", runner)
+        _ports.cache_clear()
+        given += [port for _ in range(60) for port in free_ports(3)]
+    _ports.cache_clear()
+    assert len(set(given)) == 360, "a port was given twice"
+    assert max(given) < clients
+
+
+def test_a_port_that_somebody_listens_on_is_not_given():
+    (port,) = free_ports(1)
+    with socket.create_server(("127.0.0.1", port)):
+        assert not _is_free(port)
+    assert _is_free(port)
