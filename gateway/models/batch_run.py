@@ -7,14 +7,16 @@ waits, and never ends any work itself.
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, ParamSpec, Protocol, TypeVar
 
 from contracts.errors import ModelFailed, PointsmanError
 from gateway.models.inputs import Array, Feeds, Fitted, gather
 from gateway.models.run import Ran, parts_of
 from gateway.models.sessions import Session, Stop
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Work(Protocol):
@@ -79,8 +81,7 @@ class Runs:
         """What a run of these takes; raises `ModelFailed`."""
         now_ns = self._mono_ns()
         fitted = [work.fitted for work in works if work.fitted is not None]
-        with self._failing_softly():
-            feeds = gather(fitted, self._session.signature)
+        feeds = self._softly(gather, fitted, self._session.signature)
         return Gathered(fitted, feeds, [(now_ns - work.since_ns) // 1000 for work in works])
 
     def timed(self, feeds: Feeds, stop: Stop | None) -> tuple[list[Array], int]:
@@ -88,21 +89,18 @@ class Runs:
         was stopped. This alone may run in another thread.
         """
         started_ns = self._mono_ns()
-        with self._failing_softly():
-            arrays = self._session.run(feeds, stop)
+        arrays = self._softly(self._session.run, feeds, stop)
         return arrays, (self._mono_ns() - started_ns) // 1000
 
     def parts(self, gathered: Gathered, arrays: list[Array], run_us: int) -> Settled:
         """Each request's part of a run; raises `ModelFailed`."""
         batch, feeds, waited_us = gathered
-        with self._failing_softly():
-            return parts_of(self._session.signature, feeds, arrays, batch, waited_us, run_us, self._label)
+        return self._softly(parts_of, self._session.signature, feeds, arrays, batch, waited_us, run_us, self._label)
 
-    @contextmanager
-    def _failing_softly(self) -> Iterator[None]:
+    def _softly(self, step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """A bug of ours is the run's failure: its callers are told, and nobody else suffers."""
         try:
-            yield
+            return step(*args, **kwargs)
         except PointsmanError:
             raise
         except Exception as bug:

@@ -98,11 +98,29 @@ class Batcher:
         if self._loop is None:
             # asked once: before Python 3.12 each asking costs a system call
             self._loop = asyncio.get_running_loop()
-        now_ns, waiting, refused = self._mono_ns(), self._waiting, []
+        now_ns = self._mono_ns()
         wait_ns = self._wait_ns(now_ns)
-        stands = self._standing.seen(now_ns, wait_ns, self._large_run_ns())
+        if wait_ns or not self.inline or len(self._waiting) + len(works) > self._queue_max:
+            self._queue_checked(works, told, now_ns, wait_ns)
+        else:
+            self._standing.seen(now_ns, 0, 0)
+            self._queue(works, told, now_ns)
+        if not self._busy and self._waiting:
+            self._busy = True
+            self._go_on()
+
+    def _queue(self, works: Sequence[Work], told: Told, now_ns: int) -> None:
         for work in works:
             assert work.fitted is not None, "only what fits is queued"
+            work.since_ns = now_ns
+            self._rows_waiting += work.fitted.rows
+            self._waiting.append((work, told))
+
+    def _queue_checked(self, works: Sequence[Work], told: Told, now_ns: int, wait_ns: int) -> None:
+        """Queue what can be answered in time, and refuse the rest."""
+        waiting, refused = self._waiting, []
+        stands = self._standing.seen(now_ns, wait_ns, self._large_run_ns())
+        for work in works:
             if not self.inline:
                 wait_ns = self._wait_ns(now_ns)
                 self._patience_ns += PATIENCE_FOLLOW * (work.deadline_ns - now_ns - self._patience_ns)
@@ -113,16 +131,11 @@ class Batcher:
                 work.end(full)
                 refused.append(work)
                 continue
-            work.since_ns = now_ns
-            waiting.append((work, told))
-            self._rows_waiting += work.fitted.rows
+            self._queue((work,), told, now_ns)
             if not self.inline:
                 self._watch_deadline(work, told, now_ns)
         if refused:
             told(refused)
-        if not self._busy and waiting:
-            self._busy = True
-            self._go_on()
 
     def sheds(self) -> bool:
         """Whether requests are refused unread: the queue stands, and is too long for what its callers usually give. Whoever
@@ -305,10 +318,13 @@ class Batcher:
     def _settle(self, batch: list[tuple[Work, Told]], settled: Settled) -> None:
         """End what is not over yet, and tell everybody who waits for some of it once."""
         by_told: dict[Told, list[Work]] = {}
+        last: Told | None = None
         for (work, told), result in zip(batch, settled, strict=True):
             if not work.over:
                 work.end(result)
-                by_told.setdefault(told, []).append(work)
+                if told is not last:  # hashing a method costs more than the rest of this
+                    last, ended = told, by_told.setdefault(told, [])
+                ended.append(work)
         for told, works in by_told.items():
             told(works)
 
