@@ -28,7 +28,7 @@ from gateway.models.inputs import Missing, check_names, fit, gather
 from gateway.models.run import Ran, parts_of
 from gateway.models.serving import Runner
 from gateway.protocol.v2 import decode_infer
-from gateway.records import Origin, Prefixes, compact_record
+from gateway.records import Origin, Prefixes, compact_records
 from gateway.worker import Worker, make_worker, spare_the_collector
 from prediction_log.spool.segment import Kind
 from prediction_log.spool.writer import LogWriter, open_writer
@@ -128,7 +128,7 @@ async def steps(worker: Worker, log: LogWriter) -> dict[str, float]:
     assert isinstance(part, Ran)
     attempt.end(part)
     prefix = Prefixes(Origin("w", "0")).of(attempt)
-    payload = compact_record(attempt, prefix, 0)
+    (payload,) = compact_records([attempt], prefix, 0)
     answer = attempt.answer()
     return {
         "decode": spent(lambda: decode_infer(one.body)),
@@ -139,7 +139,7 @@ async def steps(worker: Worker, log: LogWriter) -> dict[str, float]:
         "gather (of a batch)": spent(lambda: gather(batch, signature)) / BATCH,
         "run (of a batch)": spent(lambda: runner.session.run(feeds)) / BATCH,
         "cut into parts (of a batch)": spent(cut) / BATCH,
-        f"the record ({len(payload)} bytes)": spent(lambda: compact_record(attempt, prefix, 0)),
+        f"the record ({len(payload)} bytes)": spent(lambda: compact_records([attempt], prefix, 0)),
         "count": spent(lambda: worker.meter.observe("m", attempt.route.variant, "ok", None)),
         "append and commit (of a batch)": await spent_waiting(lambda: append(log, payload)) / BATCH,
         "the answer": spent(attempt.answer),

@@ -8,6 +8,7 @@ request path a count is a dict entry. Label sets are bounded by `LABEL_SETS_MAX`
 """
 
 from bisect import bisect_left
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -77,11 +78,11 @@ class Meter:
         self.connections = 0
         self._latency = dict(before.latency)
 
-    def observe(self, model: str, variant: Variant, status: Status, fallback_from: str | None) -> None:
-        """Count one record."""
-        _add(self._predictions, (model, variant.ref.version, variant.name, variant.role, status), 1)
+    def observe(self, model: str, variant: Variant, status: Status, fallback_from: str | None, count: int = 1) -> None:
+        """Count records."""
+        _add(self._predictions, (model, variant.ref.version, variant.name, variant.role, status), count)
         if fallback_from is not None:
-            _add(self._fallbacks, (model, fallback_from), 1)
+            _add(self._fallbacks, (model, fallback_from), count)
 
     def reject(self, code: int, reason: str) -> None:
         """Count one request that got an error status."""
@@ -108,8 +109,8 @@ class Meter:
             connections=self.connections,
         )
 
-    def time(self, model: str, variant: Variant, total_us: int) -> None:
-        """Count the time that one answer took."""
+    def time(self, model: str, variant: Variant, totals_us: Sequence[int]) -> None:
+        """Count the times that answers took."""
         labels: Labels = (model, variant.ref.version, variant.name)
         try:
             cells = self._latency[labels]
@@ -117,8 +118,9 @@ class Meter:
             if len(self._latency) >= LABEL_SETS_MAX:
                 labels = ("other",) * len(labels)
             cells = self._latency.setdefault(labels, [0] * (len(LATENCY_BOUNDS_US) + 2))
-        cells[bisect_left(LATENCY_BOUNDS_US, total_us)] += 1
-        cells[-1] += total_us
+        for total_us in totals_us:
+            cells[bisect_left(LATENCY_BOUNDS_US, total_us)] += 1
+        cells[-1] += sum(totals_us)
 
 
 def _add(counts: dict[Labels, int], labels: Labels, count: int) -> None:

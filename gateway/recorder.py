@@ -5,14 +5,13 @@ Enters: attempts. Leaves: records in the log and counts in the metrics. Never an
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from operator import is_not
 
 from contracts.errors import PointsmanError
 from contracts.wire import encode
 from gateway.attempt import Attempt
 from gateway.clock import Clock
 from gateway.metrics import Meter
-from gateway.records import Origin, Prefixes, compact_record, failure_record, status_of
+from gateway.records import Origin, Prefixes, compact_records, failure_record, in_runs, status_of
 from prediction_log.spool.segment import PAYLOAD_BYTES_MAX, Kind
 from prediction_log.spool.writer import LogWriter
 
@@ -59,18 +58,26 @@ class Recorder:
                 self._log.append_later(Kind.PREDICTION, payload)
 
     def _payloads(self, attempts: Sequence[Attempt]) -> list[bytes]:
-        now_ns, meter = self._clock.mono_ns(), self._meter
-        payloads = []
-        prefix, like = b"", None
-        for attempt in attempts:
-            meter.observe(attempt.call.model, attempt.route.variant, status_of(attempt), attempt.fallback_from)
-            if attempt.ran is None:
-                payloads.append(encode(failure_record(attempt, self._origin, now_ns)))
-                continue
-            if attempt.answered:
-                meter.time(attempt.call.model, attempt.route.variant, (now_ns - attempt.call.arrived_ns) // 1000)
-            kind = (attempt.route.variant, attempt.serving, attempt.ran.run.form)
-            if like is None or any(map(is_not, kind, like)):
-                prefix, like = self._prefixes.of(attempt), kind
-            payloads.append(compact_record(attempt, prefix, now_ns))
+        """The records, in the order of the attempts, counted. What one run answered for one variant is recorded as one."""
+        now_ns = self._clock.mono_ns()
+        payloads: list[bytes] = []
+        for alike in in_runs(attempts):
+            if alike[0].ran is None:
+                payloads += self._failed(alike, now_ns)
+            else:
+                payloads += self._answered(alike, now_ns)
         return payloads
+
+    def _failed(self, attempts: Sequence[Attempt], now_ns: int) -> list[bytes]:
+        for attempt in attempts:
+            model, variant = attempt.call.model, attempt.route.variant
+            self._meter.observe(model, variant, status_of(attempt), attempt.fallback_from)
+        return [encode(failure_record(attempt, self._origin, now_ns)) for attempt in attempts]
+
+    def _answered(self, alike: Sequence[Attempt], now_ns: int) -> list[bytes]:
+        first = alike[0]
+        model, variant = first.call.model, first.route.variant
+        self._meter.observe(model, variant, "ok", first.fallback_from, len(alike))
+        if first.answered:
+            self._meter.time(model, variant, [(now_ns - attempt.call.arrived_ns) // 1000 for attempt in alike])
+        return compact_records(alike, self._prefixes.of(first), now_ns)

@@ -4,6 +4,7 @@ Enters: an attempt that is over. Leaves: the bytes of its record: compact where 
 decides anything.
 """
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from contracts.errors import DeadlineExceeded, ModelFailed
@@ -76,30 +77,62 @@ def layout_of(model: str, revision: int, variant: Variant, salt: str, form: Form
     )
 
 
-def compact_record(attempt: Attempt, prefix: bytes, now_ns: int) -> bytes:
-    """The record of an attempt that ran; `now_ns` is on the monotonic clock."""
-    call, route, ran = attempt.call, attempt.route, attempt.ran
-    assert ran is not None, "only what ran has a compact record"
-    assert len(call.prediction_id) == 36, call.prediction_id
-    odd = b""
-    if call.request_id is not None or attempt.extra or attempt.fallback_from is not None:
-        odd = odd_of(Odd(request_id=call.request_id, extra_features=attempt.extra, fallback_from=attempt.fallback_from))
-    fixed = (
-        call.prediction_id.encode(),
-        call.received_us,
-        call.event_us,
-        route.unit_hash,
-        route.propensity,
-        ran.queue_us,
-        ran.run.run_us,
-        (now_ns - call.arrived_ns) // 1000,
-        call.request.rows,
-        ran.run.rows,
-        _REASON_CODES[route.reason],
-        _UNIT_SOURCE_CODES[route.unit_source],
-        attempt.answered,
+def in_runs(attempts: Sequence[Attempt]) -> list[list[Attempt]]:
+    """The attempts in their order, those together that stand beside each other and had all that a record's beginning and a
+    count say in common: the run, the variant, the plan, and for whom it stood in. What never ran stands alone.
+    """
+    groups: list[list[Attempt]] = []
+    last: Attempt | None = None
+    for attempt in attempts:
+        if last is not None and _alike(attempt, last):
+            groups[-1].append(attempt)
+        else:
+            groups.append([attempt])
+        last = attempt
+    return groups
+
+
+def _alike(one: Attempt, other: Attempt) -> bool:
+    """Whether both are answers of one run under one plan; the same objects, not equal ones."""
+    return (
+        one.ran is not None
+        and other.ran is not None
+        and one.ran.run is other.ran.run
+        and one.route.variant is other.route.variant
+        and one.serving is other.serving
+        and one.answered is other.answered
+        and one.fallback_from == other.fallback_from
     )
-    return pack(prefix, fixed, odd, ran.sections())
+
+
+def compact_records(alike: Sequence[Attempt], prefix: bytes, now_ns: int) -> list[bytes]:
+    """The records of attempts that `in_runs` put together; `now_ns` is on the monotonic clock."""
+    records = []
+    for attempt in alike:
+        call, route, ran = attempt.call, attempt.route, attempt.ran
+        assert ran is not None, "only what ran has a compact record"
+        odd = b""
+        if call.request_id is not None or attempt.extra or attempt.fallback_from is not None:
+            odd = odd_of(
+                Odd(request_id=call.request_id, extra_features=attempt.extra, fallback_from=attempt.fallback_from)
+            )
+        fixed = (
+            call.prediction_id.encode(),
+            call.received_us,
+            call.event_us,
+            route.unit_hash,
+            route.propensity,
+            ran.queue_us,
+            ran.run.run_us,
+            (now_ns - call.arrived_ns) // 1000,
+            call.request.rows,
+            ran.run.rows,
+            _REASON_CODES[route.reason],
+            _UNIT_SOURCE_CODES[route.unit_source],
+            attempt.answered,
+        )
+        records.append(pack(prefix, fixed, odd, ran.sections()))
+    return records
 
 
 def failure_record(attempt: Attempt, origin: Origin, now_ns: int) -> Prediction:

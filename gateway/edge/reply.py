@@ -20,10 +20,8 @@ class Reply(NamedTuple):
 
 def reply_bytes(reply: Reply, *, keep_alive: bool) -> bytes:
     """A reply as it goes on the wire."""
-    parts = [STATUS_LINES[reply.status], JSON_HEAD, str(len(reply.body)).encode()]
-    for name, value in reply.headers:
-        parts += (b"\r\n", name, b": ", value)
-    if not keep_alive:
-        parts.append(b"\r\nconnection: close")
-    parts += (b"\r\n\r\n", reply.body)
-    return b"".join(parts)
+    status, body, headers = reply
+    more = b"" if keep_alive else b"\r\nconnection: close"
+    if headers:
+        more = b"".join([b"\r\n%b: %b" % header for header in headers]) + more
+    return b"%b%b%d%b\r\n\r\n%b" % (STATUS_LINES[status], JSON_HEAD, len(body), more, body)

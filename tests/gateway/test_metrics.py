@@ -13,7 +13,7 @@ def count(meter, total_us=1_200, version="1", status="ok"):
     variant = Variant("champion", VersionRef(version=version, digest="d"), "champion", 1.0)
     meter.observe("m", variant, status, None)
     if status == "ok":
-        meter.time("m", variant, total_us)
+        meter.time("m", variant, [total_us])
 
 
 def lines(tmp_path, *slots):
