@@ -53,4 +53,4 @@ def payload_of(prediction: Prediction, *, as_json: bool = False) -> bytes:
     )
     arrays = [list(numbers.values()), prediction.outputs[output].data]
     sections = [text_section(list(text.values())), *(np.array(array, "<f4").tobytes() for array in arrays)]
-    return pack(prefix_of(layout), fixed, b"", sections)
+    return prefix_of(layout) + pack(fixed, b"", sections)

@@ -30,7 +30,7 @@ from gateway.models.serving import Runner
 from gateway.protocol.v2 import decode_infer
 from gateway.records import Origin, Prefixes, compact_records
 from gateway.worker import Worker, make_worker, spare_the_collector
-from prediction_log.spool.segment import Kind
+from prediction_log.spool.segment import Kind, Record
 from prediction_log.spool.writer import LogWriter, open_writer
 
 BATCH = 32
@@ -128,7 +128,7 @@ async def steps(worker: Worker, log: LogWriter) -> dict[str, float]:
     assert isinstance(part, Ran)
     attempt.end(part)
     prefix = Prefixes(Origin("w", "0")).of(attempt)
-    (payload,) = compact_records([attempt], prefix, 0)
+    (rest,) = compact_records([attempt], 0)
     answer = attempt.answer()
     return {
         "decode": spent(lambda: decode_infer(one.body)),
@@ -139,18 +139,19 @@ async def steps(worker: Worker, log: LogWriter) -> dict[str, float]:
         "gather (of a batch)": spent(lambda: gather(batch, signature)) / BATCH,
         "run (of a batch)": spent(lambda: runner.session.run(feeds)) / BATCH,
         "cut into parts (of a batch)": spent(cut) / BATCH,
-        f"the record ({len(payload)} bytes)": spent(lambda: compact_records([attempt], prefix, 0)),
+        f"the record ({len(rest)} bytes, {len(prefix)} shared)": spent(lambda: compact_records([attempt], 0)),
         "count": spent(lambda: worker.meter.observe("m", attempt.route.variant, "ok", None)),
-        "append and commit (of a batch)": await spent_waiting(lambda: append(log, payload)) / BATCH,
+        "append and commit (of a batch)": await spent_waiting(lambda: append(log, (Kind.PREDICTION, prefix, rest)))
+        / BATCH,
         "the answer": spent(attempt.answer),
         "encode the reply": spent(lambda: encode_answer(answer)),
     }
 
 
-async def append(log: LogWriter, payload: bytes) -> None:
+async def append(log: LogWriter, record: Record) -> None:
     """One batch of records, one commit."""
     stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    log.append_all(Kind.PREDICTION, [payload] * BATCH, lambda _: stored.set_result(None))
+    log.append_all([record] * BATCH, lambda _: stored.set_result(None))
     await stored
 
 

@@ -12,7 +12,7 @@ from gateway.attempt import Attempt
 from gateway.clock import Clock
 from gateway.metrics import Meter
 from gateway.records import Origin, Prefixes, compact_records, failure_record, in_runs, status_of
-from prediction_log.spool.segment import PAYLOAD_BYTES_MAX, Kind
+from prediction_log.spool.segment import PAYLOAD_BYTES_MAX, Kind, Record
 from prediction_log.spool.writer import LogWriter
 
 Recorded = Callable[[Sequence[Attempt], PointsmanError | None], None]
@@ -32,52 +32,53 @@ class Recorder:
         """Record attempts that came together. `recorded` hears of each once: that its record is durable, or why it cannot
         be. A record that is too large for the log is refused alone.
         """
-        payloads = self._payloads(attempts)
+        records = self._records(attempts)
         if self._log is None:
             recorded(attempts, None)
             return
-        if max(map(len, payloads)) <= PAYLOAD_BYTES_MAX:
-            self._append(self._log, attempts, payloads, recorded)
+        if max([len(shared) + len(rest) for _, shared, rest in records]) <= PAYLOAD_BYTES_MAX:
+            self._append(self._log, attempts, records, recorded)
             return
-        for attempt, payload in zip(attempts, payloads, strict=True):
-            self._append(self._log, [attempt], [payload], recorded)
+        for attempt, record in zip(attempts, records, strict=True):
+            self._append(self._log, [attempt], [record], recorded)
 
     def _append(
-        self, log: LogWriter, attempts: Sequence[Attempt], payloads: Sequence[bytes], recorded: Recorded
+        self, log: LogWriter, attempts: Sequence[Attempt], records: Sequence[Record], recorded: Recorded
     ) -> None:
         try:
-            log.append_all(Kind.PREDICTION, payloads, partial(recorded, attempts))
+            log.append_all(records, partial(recorded, attempts))
         except PointsmanError as refusal:
             recorded(attempts, refusal)
 
     def later(self, attempts: Sequence[Attempt]) -> None:
         """Write the records with the next commit; nobody waits for them."""
-        payloads = self._payloads(attempts)
+        records = self._records(attempts)
         if self._log is not None:
-            for payload in payloads:
-                self._log.append_later(Kind.PREDICTION, payload)
+            for kind, shared, rest in records:
+                self._log.append_later(kind, rest, shared)
 
-    def _payloads(self, attempts: Sequence[Attempt]) -> list[bytes]:
+    def _records(self, attempts: Sequence[Attempt]) -> list[Record]:
         """The records, in the order of the attempts, counted. What one run answered for one variant is recorded as one."""
         now_ns = self._clock.mono_ns()
-        payloads: list[bytes] = []
+        records: list[Record] = []
         for alike in in_runs(attempts):
             if alike[0].ran is None:
-                payloads += self._failed(alike, now_ns)
+                records += self._failed(alike, now_ns)
             else:
-                payloads += self._answered(alike, now_ns)
-        return payloads
+                records += self._answered(alike, now_ns)
+        return records
 
-    def _failed(self, attempts: Sequence[Attempt], now_ns: int) -> list[bytes]:
+    def _failed(self, attempts: Sequence[Attempt], now_ns: int) -> list[Record]:
         for attempt in attempts:
             model, variant = attempt.call.model, attempt.route.variant
             self._meter.observe(model, variant, status_of(attempt), attempt.fallback_from)
-        return [encode(failure_record(attempt, self._origin, now_ns)) for attempt in attempts]
+        return [(Kind.PREDICTION, b"", encode(failure_record(attempt, self._origin, now_ns))) for attempt in attempts]
 
-    def _answered(self, alike: Sequence[Attempt], now_ns: int) -> list[bytes]:
+    def _answered(self, alike: Sequence[Attempt], now_ns: int) -> list[Record]:
         first = alike[0]
         model, variant = first.call.model, first.route.variant
         self._meter.observe(model, variant, "ok", first.fallback_from, len(alike))
         if first.answered:
             self._meter.time(model, variant, [(now_ns - attempt.call.arrived_ns) // 1000 for attempt in alike])
-        return compact_records(alike, self._prefixes.of(first), now_ns)
+        prefix = self._prefixes.of(first)
+        return [(Kind.PREDICTION, prefix, rest) for rest in compact_records(alike, now_ns)]

@@ -105,8 +105,10 @@ def _alike(one: Attempt, other: Attempt) -> bool:
     )
 
 
-def compact_records(alike: Sequence[Attempt], prefix: bytes, now_ns: int) -> list[bytes]:
-    """The records of attempts that `in_runs` put together; `now_ns` is on the monotonic clock."""
+def compact_records(alike: Sequence[Attempt], now_ns: int) -> list[bytes]:
+    """The records of attempts that `in_runs` put together, behind the prefix that they share; `now_ns` is on the monotonic
+    clock.
+    """
     records = []
     for attempt in alike:
         call, route, ran = attempt.call, attempt.route, attempt.ran
@@ -131,7 +133,7 @@ def compact_records(alike: Sequence[Attempt], prefix: bytes, now_ns: int) -> lis
             _UNIT_SOURCE_CODES[route.unit_source],
             attempt.answered,
         )
-        records.append(pack(prefix, fixed, odd, ran.sections()))
+        records.append(pack(fixed, odd, ran.sections()))
     return records
 
 

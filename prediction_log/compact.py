@@ -166,11 +166,11 @@ def text_section(values: Sequence[str | None]) -> bytes:
     return _SIZE.pack(len(encoded)) + encoded
 
 
-def pack(prefix: bytes, fixed: tuple[Any, ...], odd: bytes, sections: Sequence[bytes]) -> bytes:
-    """A payload. `fixed` are the fields of `Fixed` but its last; the sections of numbers and BOOL are the bytes of the array
-    in the datatype of `contracts.datatypes.NUMPY_OF`. Nothing is checked here.
+def pack(fixed: tuple[Any, ...], odd: bytes, sections: Sequence[bytes]) -> bytes:
+    """A payload behind its prefix. `fixed` are the fields of `Fixed` but its last; the sections of numbers and BOOL are the
+    bytes of the array in the datatype of `contracts.datatypes.NUMPY_OF`. Nothing is checked here.
     """
-    return b"".join((prefix, FIXED.pack(*fixed, len(odd)), odd, *sections))
+    return b"".join((FIXED.pack(*fixed, len(odd)), odd, *sections))
 
 
 def parse(payload: bytes) -> Parsed:

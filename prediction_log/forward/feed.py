@@ -120,13 +120,13 @@ class Feed:
         trail, tail = self._trail, self._tail
         if trail.segment and (tail.ended or self._sent.segment != trail.segment):
             return None if self._under_way else self._sealed()
-        stored_max = max(1, int(bytes_max / self._growth))
-        entries = tail.read(RECORDS_MAX, stored_max, one_segment=True)
+        payloads_max = max(1, int(bytes_max / self._growth))
+        entries = tail.read(RECORDS_MAX, payloads_max, one_segment=True)
         findings, tail.findings = tail.findings, []
         position = tail.position
         if position == self._sent and not findings:
             return None
-        self._sent = position
+        stored, self._sent = bytes_between(self._sent, position), position
         if entries and not trail.segment:
             was_there = entries[0].segment <= self._lawful_through
             trail.begin(entries[0].segment, self._law if was_there else self._world.partitions)
@@ -134,9 +134,9 @@ class Feed:
         dead = self._bury(records)
         messages = trail.messages(records, self._suspects) if entries else []
         messages += [loss_message(self.log.slot, finding) for finding in findings]
-        size, stored = sum(map(len, records.values)), sum(len(entry.payload) for entry in entries)
-        self._growth = max(1.0, size / stored) if stored else self._growth
-        more = stored >= stored_max or len(entries) >= RECORDS_MAX or not entries
+        size, read = sum(map(len, records.values)), sum(len(entry.payload) for entry in entries)
+        self._growth = max(1.0, size / read) if read else self._growth
+        more = read >= payloads_max or len(entries) >= RECORDS_MAX or not entries
         return self._part(Part(messages, trail.cursor(position), len(entries), size, stored, dead, more))
 
     def _sealed(self) -> Part:
@@ -230,3 +230,8 @@ def _at(cursor: Cursor, segment: int, offset: int) -> Cursor:
     """The same cursor at a byte where the hash chain is not known; what it counts as acknowledged it keeps."""
     position = Position(segment=segment, offset=offset, seq=cursor.position.seq)
     return Cursor(position=position, segment=cursor.segment, partitions=cursor.partitions, lanes=cursor.lanes)
+
+
+def bytes_between(before: Position, after: Position) -> int:
+    """How many bytes of a segment lie between two positions of a log, at most one segment apart."""
+    return after.offset - (before.offset if before.segment == after.segment else DATA_START)

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable
 
 from contracts.errors import LogUnavailable
-from prediction_log.spool.segment import BATCH_BYTES_MAX, BATCH_RECORDS_MAX
+from prediction_log.spool.segment import BATCH_BYTES_MAX, BATCH_RECORDS_MAX, Record
 
 Told = Callable[[LogUnavailable | None], None]
 
@@ -54,13 +54,13 @@ class Single:
 
 
 Waiter = Group | Single
-Records = list[tuple[int, bytes]]
 Waiters = list[Waiter | None]
+Records = list[Record]
 
 
 class Pending:
-    """`records` as (kind, payload), and for each its waiter or None; `bytes` are the payloads' together. The writer adds to
-    them itself: a call a record is a tenth of an append.
+    """`records`, and for each its waiter or None; `bytes` are the payloads' together, what they share
+    counted each time. The writer adds to them itself: a call a record is a tenth of an append.
     """
 
     def __init__(self) -> None:
@@ -76,7 +76,7 @@ class Pending:
             return records, waiters
         count = size = 0
         while count < len(records) and count < BATCH_RECORDS_MAX and size < BATCH_BYTES_MAX:
-            size += len(records[count][1])
+            size += len(records[count][1]) + len(records[count][2])
             count += 1
         self.records, self.waiters = records[count:], waiters[count:]
         self.bytes -= size

@@ -8,7 +8,7 @@ COMMIT or SEAL was stored once and is rot if it cannot be read now; only the las
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Final, NamedTuple
 
 from prediction_log.finding import FindingKind
@@ -16,7 +16,7 @@ from prediction_log.intervals import Interval
 from prediction_log.spool.segment import _PREFIX, RECORDS, Frame, Kind, Level, decode_commit, decode_frame, decode_loss
 
 _KIND_OFFSET: Final = _PREFIX.size - 4
-_KIND_FLAGS_ZERO: Final = re.compile(rb"[\x01-\x03\x10-\x12][\x00\x01]\x00\x00", re.DOTALL)
+_KIND_FLAGS_SHARED: Final = re.compile(rb"[\x01-\x03\x10-\x13][\x00\x01].[\x00-\x04]", re.DOTALL)
 """What every frame carries at _KIND_OFFSET; JSON never has it, arrays may: then sizes and checksum decide."""
 
 
@@ -34,19 +34,26 @@ class Rescued(NamedTuple):
     refused: list[Interval]
 
 
-def frames_in(region: bytes, seed: int) -> Iterator[Frame]:
-    """Every whole frame of this log in `region`, skipping what is none."""
+def frames_in(region: bytes, seed: int, beginnings: Collection[bytes] = ()) -> Iterator[Frame]:
+    """Every whole frame of this log in `region`, skipping what is none; `beginnings` are those that records may share."""
     at = 0
     while True:
-        frame = decode_frame(region, at, seed)
+        frame = decode_frame(region, at, seed, beginnings)
         if frame is not None:
             yield frame
             at = frame.end
             continue
-        hit = _KIND_FLAGS_ZERO.search(region, at + 1 + _KIND_OFFSET)
+        hit = _KIND_FLAGS_SHARED.search(region, at + 1 + _KIND_OFFSET)
         if hit is None:
             return
         at = hit.start() - _KIND_OFFSET
+
+
+def beginnings_in(segment: bytes, seed: int) -> frozenset[bytes]:
+    """What records of this segment share. Batches of one segment mostly share the same, so that a beginning whose frame is
+    damaged in one of them is still known from another; which one a record has, its checksum tells.
+    """
+    return frozenset(frame.payload for frame in frames_in(segment, seed) if frame.kind == Kind.SHARED)
 
 
 def find_anchor(region: bytes, seed: int) -> Anchor | None:
@@ -64,11 +71,13 @@ def find_anchor(region: bytes, seed: int) -> Anchor | None:
     return None
 
 
-def rescue(region: bytes, seed: int, after: int, through: int) -> Rescued:
-    """Of the records after + 1..through, known to have been stored in `region`, those that can still be read."""
+def rescue(region: bytes, seed: int, after: int, through: int, beginnings: Collection[bytes]) -> Rescued:
+    """Of the records after + 1..through, known to have been stored in `region`, those that can still be read, knowing these
+    beginnings.
+    """
     rescued = Rescued([], [])
     reached = after
-    for frame in frames_in(region, seed):
+    for frame in frames_in(region, seed, beginnings):
         if not reached < frame.seq <= through:
             continue
         if frame.kind in RECORDS:

@@ -56,18 +56,22 @@ def next_batch(buffer: bytes, start: int, seed: int) -> Batch | Seal | Stop:
     the frames' own checksums are not computed a second time.
     """
     records: list[tuple[int, int, bytes]] = []
+    beginnings = [b""]
     at, unpack, prefix_bytes, room = start, _PREFIX.unpack_from, _PREFIX.size, len(buffer) - FRAME_OVERHEAD
     while at <= room:
-        size, _, seq, _, kind, _, _ = unpack(buffer, at)
+        size, _, seq, _, kind, _, shared = unpack(buffer, at)
         if size == 0 and at == start:
             return Stop.CLEAN
-        if not FRAME_OVERHEAD <= size <= FRAME_BYTES_MAX or at - start > WHOLE_BATCH_BYTES_MAX:
+        unknown = kind != Kind.SHARED and shared >= len(beginnings)
+        if unknown or not FRAME_OVERHEAD <= size <= FRAME_BYTES_MAX or at - start > WHOLE_BATCH_BYTES_MAX:
             return Stop.BAD
         end = at + size
         if end > len(buffer):
             return Stop.SHORT
         if 1 <= kind <= 3 or kind == Kind.LOSS:
-            records.append((seq, kind, buffer[at + prefix_bytes : end - 4]))
+            records.append((seq, kind, beginnings[shared] + buffer[at + prefix_bytes : end - 4]))
+        elif kind == Kind.SHARED:
+            beginnings.append(buffer[at + prefix_bytes : end - 4])
         elif kind == Kind.COMMIT:
             return _committed(buffer, start, at, seed, records)
         else:

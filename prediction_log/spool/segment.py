@@ -6,13 +6,17 @@ Enters: records and sequence numbers, or bytes. Leaves: bytes, or records whose 
     64   witness, two slots of 32 bytes written in turn: the last seq acknowledged in this segment, where it ends, crc
     128  frames, then zeros up to the preallocated size
 
-    frame    size u32 | crc u32 | seq u64 | mono_ns u64 | kind u8 | flags u8 | 0 u16 | payload | size u32
+    frame    size u32 | crc u32 | seq u64 | mono_ns u64 | kind u8 | flags u8 | shared u16 | payload | size u32
 
 `size` is the whole frame's. `crc` is the CRC-32 of everything after itself and starts from the log_id, so that a frame of
 another log or of a recycled file never passes. Records are numbered 1, 2, 3... per log. A batch is some records and the
-COMMIT that makes them count; COMMIT and SEAL carry the last seq and use up none. COMMIT holds the first seq it covers and
-BLAKE2b(previous chain + the batch's frames): a chain over the whole log. LOSS covers seqs that were refused: handed out,
-never acknowledged, and perhaps never written.
+COMMIT that makes them count; COMMIT, SEAL and SHARED carry the last seq and use up none. COMMIT holds the first seq it
+covers and BLAKE2b(previous chain + the batch's frames): a chain over the whole log. LOSS covers seqs that were refused:
+handed out, never acknowledged, and perhaps never written.
+
+A SHARED frame holds what payloads of its batch begin with, so that it is written once; `shared` is its number, from 1, in
+itself and in those records, and 0 in all others. The `crc` of such a record goes on from the CRC-32 of what it shares: a
+record never passes behind another beginning than its own. Version 1 is the same without SHARED.
 
 The witness tells what the tail alone cannot: without it a batch that was acknowledged and then rotted looks like one that
 was never finished. It is written after the batch (level `power`: after the sync) and before anybody hears of it.
@@ -30,7 +34,8 @@ from contracts.errors import CorruptLog
 Level = Literal["process", "power"]
 
 MAGIC: Final = b"GLPS"
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
+READABLE_VERSIONS: Final = frozenset({1, FORMAT_VERSION})
 BYTE_ORDER: Final = 0xFEFF
 LEVELS: Final[tuple[Level, ...]] = ("process", "power")
 HEADER_BYTES: Final = 64
@@ -70,8 +75,11 @@ class Kind(IntEnum):
     COMMIT = 16
     LOSS = 17
     SEAL = 18
+    SHARED = 19
 
 
+Record = tuple[int, bytes, bytes]
+"""A record's kind, what it has in common with others of its batch, if anything, and the rest: its payload is both."""
 RECORDS: Final = {int(kind): kind for kind in (Kind.PREDICTION, Kind.LABEL, Kind.AUDIT)}
 
 
@@ -94,7 +102,7 @@ class Witness(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """One frame whose checksum holds; it stood at [start, end) of the buffer."""
+    """One frame whose checksum holds; it stood at [start, end) of the buffer. The payload is whole."""
 
     seq: int
     kind: int
@@ -168,10 +176,10 @@ def decode_header(data: bytes) -> Header | None:
     if len(data) < HEADER_BYTES or crc32(data[:size]) != _SIZE.unpack_from(data, size)[0]:
         return None
     magic, version, order, log_id, boot, wall_us, mono_ns, number, _, _, level = _HEADER.unpack_from(data)
-    if (magic, version, order) != (MAGIC, FORMAT_VERSION, BYTE_ORDER) or level >= len(LEVELS):
+    if (magic, order) != (MAGIC, BYTE_ORDER) or version not in READABLE_VERSIONS or level >= len(LEVELS):
         raise CorruptLog(
             f"segment format {magic!r} version {version}, byte order {order:#x}, level {level}: this reader knows"
-            f" {MAGIC!r} version {FORMAT_VERSION}; read it with the version of Pointsman that wrote it"
+            f" {MAGIC!r} version {FORMAT_VERSION} and older; read it with the version of Pointsman that wrote it"
         )
     return Header(log_id, boot, wall_us, mono_ns, number, LEVELS[level])
 
@@ -193,16 +201,18 @@ def decode_witness(data: bytes, seed: int) -> tuple[Witness | None, bool]:
     return max(found, default=None), len(found) == 2
 
 
-def encode_frame(seed: int, seq: int, mono_ns: int, kind: int, payload: bytes, flags: int = 0) -> bytes:
-    """One frame."""
+def encode_frame(
+    seed: int, seq: int, mono_ns: int, kind: int, payload: bytes, flags: int = 0, shared: int = 0
+) -> bytes:
+    """One frame; not of a record that shares its beginning."""
     size = len(payload) + FRAME_OVERHEAD
     assert size <= FRAME_BYTES_MAX, size
-    body = _BODY.pack(seq, mono_ns, kind, flags, 0) + payload + _SIZE.pack(size)
+    body = _BODY.pack(seq, mono_ns, kind, flags, shared) + payload + _SIZE.pack(size)
     return _LEAD.pack(size, crc32(body, seed)) + body
 
 
 def encode_batch(
-    seed: int, acknowledged: int, seq: int, mono_ns: int, records: Iterable[tuple[int, bytes]], previous: bytes
+    seed: int, acknowledged: int, seq: int, mono_ns: int, records: Iterable[Record], previous: bytes
 ) -> Encoded:
     """Records as frames seq + 1, seq + 2... and their COMMIT.
 
@@ -214,11 +224,21 @@ def encode_batch(
         frames.append(encode_frame(seed, seq, mono_ns, Kind.LOSS, _LOSS.pack(acknowledged + 1, seq)))
     count = seq
     join, body_of, size_of, lead_of = b"".join, _BODY.pack, _SIZE.pack, _LEAD.pack
-    for kind, payload in records:  # encode_frame, unrolled: a call a record costs a tenth of the whole append
+    beginnings = {b"": (0, seed)}
+    for (
+        kind,
+        beginning,
+        payload,
+    ) in records:  # encode_frame, unrolled: a call a record costs a tenth of the whole append
+        if beginning not in beginnings:
+            number = len(beginnings)
+            frames.append(encode_frame(seed, count, mono_ns, Kind.SHARED, beginning, shared=number))
+            beginnings[beginning] = (number, crc32(beginning, seed))
+        shared, start = beginnings[beginning]
         count += 1
         size = len(payload) + FRAME_OVERHEAD
-        body = join((body_of(count, mono_ns, kind, 0, 0), payload, size_of(size)))
-        frames.append(lead_of(size, crc32(body, seed)))
+        body = join((body_of(count, mono_ns, kind, 0, shared), payload, size_of(size)))
+        frames.append(lead_of(size, crc32(body, start)))
         frames.append(body)
     data = join(frames)
     chain = link(previous, data)
@@ -231,19 +251,24 @@ def encode_seal(seed: int, seq: int, mono_ns: int, chain: bytes, *, final: bool)
     return encode_frame(seed, seq, mono_ns, Kind.SEAL, chain, FINAL if final else 0)
 
 
-def decode_frame(buffer: bytes, start: int, seed: int) -> Frame | None:
-    """The frame at `start`, or None where there is no whole frame of this log."""
+def decode_frame(buffer: bytes, start: int, seed: int, beginnings: Iterable[bytes] = ()) -> Frame | None:
+    """The frame at `start`, or None where there is no whole frame of this log. A record that shares its beginning is whole
+    where one of these `beginnings` is its own, which its checksum tells.
+    """
     if start + FRAME_OVERHEAD > len(buffer):
         return None
-    size, crc, seq, _, kind, flags, _ = _PREFIX.unpack_from(buffer, start)
+    size, crc, seq, _, kind, flags, shared = _PREFIX.unpack_from(buffer, start)
     end = start + size
     if not FRAME_OVERHEAD <= size <= FRAME_BYTES_MAX or end > len(buffer):
         return None
     if _SIZE.unpack_from(buffer, end - _SIZE.size)[0] != size:
         return None
-    if crc32(memoryview(buffer)[start + _LEAD.size : end], seed) != crc:
-        return None
-    return Frame(seq, kind, flags, buffer[start + _PREFIX.size : end - _SIZE.size], start, end)
+    body = memoryview(buffer)[start + _LEAD.size : end]
+    for beginning in beginnings if shared and kind != Kind.SHARED else (b"",):
+        if crc32(body, crc32(beginning, seed)) == crc:
+            payload = beginning + buffer[start + _PREFIX.size : end - _SIZE.size]
+            return Frame(seq, kind, flags, payload, start, end)
+    return None
 
 
 def decode_commit(frame: Frame) -> Commit:

@@ -29,6 +29,7 @@ from prediction_log.spool.segment import (
     PAYLOAD_BYTES_MAX,
     Encoded,
     Level,
+    Record,
     encode_batch,
     encode_seal,
     root_of,
@@ -124,24 +125,26 @@ class LogWriter:
         if self._blocked is not None or size > PAYLOAD_BYTES_MAX or pending.bytes + size > PENDING_BYTES_MAX:
             raise self._refusal(size)
         future: asyncio.Future[None] = self._loop.create_future()
-        pending.records.append((kind, payload))
+        pending.records.append((kind, b"", payload))
         pending.waiters.append(Single(future))
         pending.bytes += size
         self._schedule()
         return future
 
-    def append_all(self, kind: int, payloads: Sequence[bytes], told: Told) -> None:
+    def append_all(self, records: Sequence[Record], told: Told) -> None:
         """Store records that came together, at least one; `told` hears None when all are durable at the writer's level,
-        or why they are not. It is called from the event loop, after this call, and must not raise.
+        or why they are not. It is called from the event loop, after this call, and must not raise. What records share is
+        written once a batch where it is the same in both.
 
         Raises LogUnavailable, or InvalidInput for a payload beyond PAYLOAD_BYTES_MAX; then none of them is stored.
         """
-        pending, largest, size = self._pending, max(map(len, payloads)), sum(map(len, payloads))
+        sizes = [len(shared) + len(rest) for _, shared, rest in records]
+        pending, largest, size = self._pending, max(sizes), sum(sizes)
         if self._blocked is not None or largest > PAYLOAD_BYTES_MAX or pending.bytes + size > PENDING_BYTES_MAX:
             raise self._refusal(largest)
-        pending.records.extend([(kind, payload) for payload in payloads])
-        pending.waiters.extend([None] * (len(payloads) - 1))
-        pending.waiters.append(Group(len(payloads), told))
+        pending.records.extend(records)
+        pending.waiters.extend([None] * (len(records) - 1))
+        pending.waiters.append(Group(len(records), told))
         pending.bytes += size
         self._schedule()
 
@@ -158,13 +161,15 @@ class LogWriter:
             return InvalidInput(f"a record of {size} bytes: the log takes at most {PAYLOAD_BYTES_MAX}; send fewer rows")
         return LogUnavailable(f"{self._pending.bytes} bytes wait for the disk; at most {PENDING_BYTES_MAX} may")
 
-    def append_later(self, kind: int, payload: bytes) -> bool:
-        """Store one record some time soon; nobody waits. False where it was shed: counted, never stored."""
-        size, pending = len(payload), self._pending
+    def append_later(self, kind: int, payload: bytes, shared: bytes = b"") -> bool:
+        """Store one record some time soon; nobody waits. False where it was shed: counted, never stored. What the record
+        begins with comes first where it may be shared.
+        """
+        size, pending = len(shared) + len(payload), self._pending
         if self._blocked is not None or size > PAYLOAD_BYTES_MAX or pending.bytes + size > LATER_BYTES_MAX:
             self.shed += 1
             return False
-        pending.records.append((kind, payload))
+        pending.records.append((kind, shared, payload))
         pending.waiters.append(None)
         pending.bytes += size
         if not self._scheduled and self._later is None:

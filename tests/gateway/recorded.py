@@ -30,7 +30,7 @@ def payload_of(part):
         gateway_version="0", features=part.run.form.features, outputs=part.run.form.outputs,
     )  # fmt: skip
     fixed = (PREDICTION_ID.encode(), 1, 2, 3, 1.0, 0, 5, 6, part.stop - part.start, part.run.rows, 0, 0, 1)
-    return pack(prefix_of(layout), fixed, b"", part.sections())
+    return prefix_of(layout) + pack(fixed, b"", part.sections())
 
 
 def split_outputs(specs, arrays, rows, label):

@@ -87,7 +87,7 @@ def plain_twin(number: int, size: int = 0, **facts: Any) -> Twin:
         latency=Latency(queue_us=1, run_us=2, total_us=3),
         batch_rows=4,
     )
-    return Twin(pack(prefix_of(layout), fixed, b"", sections), prediction)
+    return Twin(prefix_of(layout) + pack(fixed, b"", sections), prediction)
 
 
 def values_of(datatype: str) -> st.SearchStrategy[Any]:
@@ -219,4 +219,4 @@ def _twin_of(
         latency=latency,
         batch_rows=batch_rows,
     )
-    return Twin(pack(prefix_of(layout), fixed, odd_of(odd), sections), prediction)
+    return Twin(prefix_of(layout) + pack(fixed, odd_of(odd), sections), prediction)

@@ -85,7 +85,9 @@ class FaultDisk(QuickDisk):
 
 
 class SmallLog:
-    """A log written by hand, byte for byte what a writer leaves: two batches of two records and one of one."""
+    """A log written by hand, byte for byte what a writer leaves: two batches of two records and one of one. All
+    records but those of the first batch share their beginning, which each batch holds for itself.
+    """
 
     payloads = {1: b'{"a":1}', 2: b'{"bb":22}', 3: b'{"ccc":333}', 4: b'{"d":4}', 5: b'{"last":5}'}
     batches = ((1, 2), (3, 4), (5,))
@@ -98,15 +100,20 @@ class SmallLog:
         header = encode_header(Header(LOG_ID, self.boot, 0, 0, 1, level))
         data, chain, seq, self.ends = b"", root_of(LOG_ID), 0, []
         for seqs in self.batches:
-            batch = encode_batch(self.seed, seq, seq, 7, [(Kind.PREDICTION, self.payloads[s]) for s in seqs], chain)
+            batch = encode_batch(self.seed, seq, seq, 7, [self.record(s) for s in seqs], chain)
             data, chain, seq = data + batch.data, batch.chain, seqs[-1]
             self.ends.append(DATA_START + len(data))
         self.end = DATA_START + len(data)
         older = encode_witness(Witness(self.batches[-2][-1], self.ends[-2]), self.seed)
         newest = encode_witness(Witness(seq, self.end), self.seed)
-        self.next_batch = encode_batch(self.seed, seq, seq, 7, [(Kind.PREDICTION, b'{"next":6}')], chain).data
+        self.next_batch = encode_batch(self.seed, seq, seq, 7, [(Kind.PREDICTION, b"", b'{"next":6}')], chain).data
         tail = encode_seal(self.seed, seq, 7, chain, final=True) if sealed else bytes(zeros)
         self.bytes = header + older + newest + data + tail
+
+    def record(self, seq: int) -> tuple[int, bytes, bytes]:
+        """The record of a seq as a batch is given it."""
+        shared = 0 if seq in self.batches[0] else 2
+        return Kind.PREDICTION, self.payloads[seq][:shared], self.payloads[seq][shared:]
 
     def read(
         self, content: bytes, directory: Path, boot: int | None = None

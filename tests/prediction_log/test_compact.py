@@ -62,7 +62,7 @@ def sections_of(numbers=(1.5, 2.0, 3.25, 4.0), texts=("JFK", "EWR"), late=(True,
 
 
 def payload_of(layout=LAYOUT, odd=b"", sections=None, **changes):
-    return pack(prefix_of(layout), fixed_of(**changes), odd, sections_of() if sections is None else sections)
+    return prefix_of(layout) + pack(fixed_of(**changes), odd, sections_of() if sections is None else sections)
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)

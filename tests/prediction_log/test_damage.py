@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from prediction_log.finding import FindingKind
-from prediction_log.spool.recovery import frames_in
-from prediction_log.spool.segment import DATA_START, HEADER_BYTES, Kind
+from prediction_log.spool.recovery import beginnings_in, frames_in
+from prediction_log.spool.segment import DATA_START, HEADER_BYTES, RECORDS, Kind
 
 OTHER_BOOT = 4711
 WITNESSES = range(HEADER_BYTES, DATA_START)
@@ -42,7 +42,8 @@ def without_witness(log) -> bytes:
 def frames_of(log) -> list[tuple[int, int, int, int]]:
     """(start, end, seq, kind) of every frame, by offset in the file."""
     region = log.bytes[DATA_START : log.end]
-    return [(DATA_START + f.start, DATA_START + f.end, f.seq, f.kind) for f in frames_in(region, log.seed)]
+    found = frames_in(region, log.seed, beginnings_in(region, log.seed))
+    return [(DATA_START + f.start, DATA_START + f.end, f.seq, f.kind) for f in found]
 
 
 @pytest.mark.parametrize("sealed", [False, True])
@@ -60,7 +61,7 @@ def test_an_undamaged_log_gives_every_record_and_no_finding(small_log, tmp_path,
 def test_every_bit_flip_in_a_record_loses_that_record_by_name_and_no_other(small_log, tmp_path, sealed):
     log = small_log(sealed=sealed)
     for start, end, seq, kind in frames_of(log):
-        if kind == Kind.COMMIT:
+        if kind not in RECORDS:
             continue
         for content in flips(log.bytes, start, end):
             entries, findings, _ = log.read(content, tmp_path)
@@ -71,16 +72,29 @@ def test_every_bit_flip_in_a_record_loses_that_record_by_name_and_no_other(small
 
 
 @pytest.mark.parametrize("sealed", [False, True])
-def test_every_bit_flip_in_a_commit_is_rot_and_loses_nothing(small_log, tmp_path, sealed):
+def test_every_bit_flip_in_a_commit_or_in_what_records_share_is_rot_and_loses_nothing(small_log, tmp_path, sealed):
     log = small_log(sealed=sealed)
     for start, end, _, kind in frames_of(log):
-        if kind != Kind.COMMIT:
+        if kind in RECORDS:
             continue
         for content in flips(log.bytes, start, end):
             entries, findings, _ = log.read(content, tmp_path)
 
             assert seqs(entries) == log.payloads
             assert kinds(findings) == {FindingKind.ROT}
+
+
+def test_what_is_shared_in_one_batch_alone_takes_those_along_that_share_it_by_name(small_log, tmp_path):
+    class Alone(small_log):
+        batches = ((1, 2), (3, 4))
+
+    log = Alone()
+    (start, end) = next((start, end) for start, end, _, kind in frames_of(log) if kind == Kind.SHARED)
+    for content in flips(log.bytes, start, end):
+        entries, findings, _ = log.read(content, tmp_path)
+
+        assert seqs(entries) == {s: log.payloads[s] for s in (1, 2)}
+        assert lost(findings) == {3, 4}
 
 
 def test_every_bit_flip_in_the_header_or_the_witness_is_rot_and_loses_nothing(small_log, tmp_path):
@@ -121,7 +135,7 @@ def test_every_truncation_point_loses_by_name_exactly_what_was_cut_off(small_log
     log = small_log(level="power")
     frames = frames_of(log)
     for cut in range(DATA_START, log.end + 1):
-        there = {seq for _, end, seq, kind in frames if kind != Kind.COMMIT and end <= cut}
+        there = {seq for _, end, seq, kind in frames if kind in RECORDS and end <= cut}
 
         entries, findings, _ = log.read(log.bytes[:cut], tmp_path, boot)
 

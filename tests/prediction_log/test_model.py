@@ -97,7 +97,7 @@ class Spool(RuleBasedStateMachine):
 
         async def together():
             for kind, payload in records[:later]:
-                assert self.writer.append_later(kind, payload)
+                assert self.writer.append_later(kind, payload[2:], payload[:2])
             await asyncio.gather(*(self.writer.append(kind, payload) for kind, payload in records[later:]))
             self.writer._tick()
             await self.writer._world.background.settle()
@@ -130,7 +130,7 @@ class Spool(RuleBasedStateMachine):
         if segment is not None:
             raw_id = bytes.fromhex(self.writer.log_id)
             seq = self.writer.last_seq
-            batch = encode_batch(seed_of(raw_id), seq, seq, 0, [(1, b"never answered")], root_of(raw_id))
+            batch = encode_batch(seed_of(raw_id), seq, seq, 0, [(1, b"", b"never answered")], root_of(raw_id))
             torn = batch.data[: int(len(batch.data) * part)]
             os.pwrite(segment._fd, torn, segment.offset)
             if torn:

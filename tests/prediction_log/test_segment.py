@@ -36,7 +36,8 @@ from prediction_log.spool.segment import (
 LOG_ID = bytes(range(16))
 SEED = seed_of(LOG_ID)
 KINDS = st.sampled_from([Kind.PREDICTION, Kind.LABEL, Kind.AUDIT])
-RECORDS = st.lists(st.tuples(KINDS, st.binary(max_size=300)), max_size=20)
+BEGINNINGS = st.sampled_from([b"", b"one beginning", b"another beginning"])
+RECORDS = st.lists(st.tuples(KINDS, BEGINNINGS, st.binary(max_size=300)), max_size=20)
 U64 = st.integers(0, 2**64 - 1)
 
 
@@ -52,7 +53,9 @@ def test_a_batch_gives_back_its_records_and_names_what_was_refused(records, ackn
     told = [(seq, decode_loss(payload)) for seq, kind, payload in found.records if kind == Kind.LOSS]
     assert told == ([(handed_out, (acknowledged + 1, handed_out))] if refused else [])
     given_back = [(seq, kind, payload) for seq, kind, payload in found.records if kind != Kind.LOSS]
-    assert given_back == [(handed_out + 1 + index, kind, payload) for index, (kind, payload) in enumerate(records)]
+    assert given_back == [
+        (handed_out + 1 + index, kind, shared + rest) for index, (kind, shared, rest) in enumerate(records)
+    ]
     commit = found.commit
     assert (commit.first_seq, commit.last_seq) == (acknowledged + 1, handed_out + len(records))
     assert (encoded.first_seq, encoded.last_seq, encoded.chain) == (commit.first_seq, commit.last_seq, commit.chain)
@@ -120,11 +123,46 @@ def test_a_header_of_another_version_is_refused_with_both_versions():
     from zlib import crc32
 
     data = bytearray(encode_header(Header(LOG_ID, 1, 2, 3, 4, "power")))
-    data[4] = 2
+    data[4] = 3
     data[-4:] = crc32(data[:-4]).to_bytes(4, "little")
 
-    with pytest.raises(CorruptLog, match=r"version 2.*knows.*version 1"):
+    with pytest.raises(CorruptLog, match=r"version 3.*knows.*version 2"):
         decode_header(bytes(data))
+
+
+def test_a_header_of_the_version_before_is_read():
+    from zlib import crc32
+
+    header = Header(LOG_ID, 1, 2, 3, 4, "power")
+    data = bytearray(encode_header(header))
+    data[4] = 1
+    data[-4:] = crc32(data[:-4]).to_bytes(4, "little")
+
+    assert decode_header(bytes(data)) == header
+
+
+def test_what_records_share_is_written_once_a_batch():
+    beginning = b"x" * 500
+    alone = len(encode_batch(SEED, 0, 0, 5, [(1, beginning, b"a")], root_of(LOG_ID)).data)
+    together = len(encode_batch(SEED, 0, 0, 5, [(1, beginning, b"a")] * 100, root_of(LOG_ID)).data)
+
+    assert together - alone == 99 * (FRAME_OVERHEAD + 1)
+
+
+def test_a_record_passes_only_behind_its_own_beginning():
+    data = encode_batch(SEED, 0, 0, 5, [(1, b"its own", b" rest")], root_of(LOG_ID)).data
+    start = len(b"its own") + FRAME_OVERHEAD
+
+    assert decode_frame(data, start, SEED) is None
+    assert decode_frame(data, start, SEED, [b"another", b""]) is None
+    assert decode_frame(data, start, SEED, [b"another", b"its own"]).payload == b"its own rest"
+
+
+def test_a_record_behind_a_beginning_that_its_batch_does_not_have_is_bad():
+    data = bytearray(encode_batch(SEED, 0, 0, 5, [(1, b"", b"{}")], root_of(LOG_ID)).data)
+    data[26:28] = (1).to_bytes(2, "little")
+
+    assert next_batch(bytes(data), 0, SEED) is Stop.BAD
 
 
 def test_of_two_witnesses_the_newer_whole_one_counts():

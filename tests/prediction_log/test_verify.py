@@ -76,7 +76,7 @@ async def test_a_batch_put_in_by_another_hand_breaks_the_chain(small_log, tmp_pa
     from prediction_log.spool.segment import encode_batch
 
     log = small_log()
-    forged = encode_batch(log.seed, 2, 2, 7, [(1, b'{"ccc":999}'), (1, b'{"d":4}')], bytes(32)).data
+    forged = encode_batch(log.seed, 2, 2, 7, [(1, b"", b'{"ccc":999}'), (1, b"", b'{"d":4}')], bytes(32)).data
     content = log.bytes[: log.ends[0]] + forged + log.bytes[log.ends[1] :]
     directory = tmp_path / "slot" / bytes(range(16)).hex()
     directory.mkdir(parents=True)
