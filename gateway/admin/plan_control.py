@@ -13,13 +13,13 @@ from msgspec.structs import replace
 
 from contracts.errors import Conflict, InvalidInput, LogUnavailable, ModelRejected, NotFound
 from contracts.plan import Change, Plan, VersionRef
-from gateway.admin.version_check import CheckVersion
 from gateway.clock import Clock
 from gateway.plan_store.store import GATES_MAX, REPUBLISH, PlanStore
 from gateway.traffic import shifts
 from gateway.traffic.first_plan import start_plan
 from gateway.traffic.gating import exposed, ungated
 from gateway.traffic.plan_floor import NOTHING, Applied, check_floor
+from gateway.version_proof import CheckVersion
 from registry_client.registry import RegistryClient
 
 Audit = Callable[[Change], Awaitable[None]]
