@@ -108,7 +108,7 @@ def differences(before: Plan | None, after: Plan) -> list[str]:
             told.append(f"{name} {share_text(shares[name])} → {share_text(new[name])}")
     if before.salt != after.salt:
         told.append("new salt: every unit was assigned anew")
-    return [*told, *_rules(before, after)] or _warmth(before, after)
+    return [*(told or _warmth(before, after)), *_rules(before, after)] or ["nobody moved"]
 
 
 def when(at_us: int) -> str:
@@ -129,11 +129,10 @@ def _rules(before: Plan, after: Plan) -> list[str]:
 
 
 def _warmth(before: Plan, after: Plan) -> list[str]:
-    """Changes that move nobody."""
+    """Changes of what is kept loaded, which move nobody."""
     warm = sorted({ref.version for ref in after.warm} - {ref.version for ref in before.warm})
     cooled = sorted({ref.version for ref in before.warm} - {ref.version for ref in after.warm})
-    told = [f"version {version} kept warm" for version in warm] + [f"version {version} let go" for version in cooled]
-    return told or ["nobody moved"]
+    return [f"version {version} kept warm" for version in warm] + [f"version {version} let go" for version in cooled]
 
 
 def _variant(name: str, mode: str, ref: VersionRef, share: float, colour: str) -> tuple[RenderableType, ...]:

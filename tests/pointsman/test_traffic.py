@@ -528,6 +528,15 @@ def test_a_pin_that_is_lifted_with_a_shift_is_told_beside_it(traffic):
     assert "new salt: every unit was assigned anew; a gate is not required any more" in newest
 
 
+def test_a_rule_that_changes_with_what_is_kept_warm_hides_neither(traffic):
+    traffic.ok("traffic", "warm", MODEL, "2", "--wait", "0")
+    plan = traffic.json("traffic", "show", MODEL) | {"gate_required": True, "warm": []}
+    reply = httpx.put(f"{traffic.address}/admin/models/{MODEL}/plan", json=plan, headers={"If-Match": "2"}, timeout=30)
+    assert reply.status_code == 200, reply.text
+    newest = traffic.ok("traffic", "history", MODEL)[0].splitlines()[1]
+    assert "version 2 let go; a gate is required" in newest
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
