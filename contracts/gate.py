@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Final, Literal
 
 from contracts.errors import InvalidInput
+from contracts.gate_pin import SHA256
 from contracts.plan import VersionRef
 from contracts.wire import Contract
 
@@ -22,7 +23,6 @@ CHECKS_MAX: Final = 500
 """Checks of one gate: some hundred kilobytes of JSON."""
 
 _UUID7: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
-_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
 class GateCheck(Contract, frozen=True, kw_only=True):
@@ -78,8 +78,8 @@ class GateResult(Contract, frozen=True, kw_only=True):
         """Refuse a result that says otherwise than its checks; `InvalidInput` names the part."""
         if not _UUID7.fullmatch(self.gate_id):
             raise InvalidInput(f"gate_id: {self.gate_id[:80]!r} is no UUIDv7")
-        if not _SHA256.fullmatch(self.policy_sha256) or not (
-            self.data_sha256 == "" or _SHA256.fullmatch(self.data_sha256)
+        if not SHA256.fullmatch(self.policy_sha256) or not (
+            self.data_sha256 == "" or SHA256.fullmatch(self.data_sha256)
         ):
             raise InvalidInput("data_sha256 and policy_sha256 must be 64 hexadecimal digits")
         if len(self.checks) > CHECKS_MAX:

@@ -9,6 +9,7 @@ construction. A shadow's ranges lie in a hash space of its own and may overlap w
 from typing import Literal
 
 from contracts.errors import InvalidInput
+from contracts.gate_pin import GatePin
 from contracts.wire import Contract
 
 BUCKETS = 2**32
@@ -45,7 +46,8 @@ class Challenger(Contract, frozen=True, kw_only=True):
 
 class Plan(Contract, frozen=True, kw_only=True):
     """One model's plan. `previous` is the champion before this one: where a rollback goes. `warm` versions stay loaded
-    without traffic. `gate_required`: more traffic only for versions whose gate against the champion passed.
+    without traffic. `gate_required`: more traffic only for versions whose gate against the champion passed; of what
+    `gate_pin` names, where it is not null.
     `alias_policy`: what a move of the registry's alias `champion` does; null: it is followed until somebody shifts traffic.
     """
 
@@ -59,6 +61,7 @@ class Plan(Contract, frozen=True, kw_only=True):
     previous: VersionRef | None = None
     gate_required: bool = False
     alias_policy: AliasPolicy | None = None
+    gate_pin: GatePin | None = None
 
     def __post_init__(self) -> None:
         """Refuse a plan that breaks its own laws; `InvalidInput` names which."""
@@ -73,6 +76,8 @@ class Plan(Contract, frozen=True, kw_only=True):
             if challenger.mode != "shadow":
                 live.extend(challenger.ranges)
         _check_ranges("the challengers together", sorted(live))
+        if self.gate_pin is not None and not self.gate_required:
+            raise InvalidInput("gate_pin: says which gate counts, but gate_required is false: require one, or pin none")
 
     @property
     def champion_share(self) -> float:

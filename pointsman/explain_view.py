@@ -94,7 +94,8 @@ def _gate(found: Explained) -> Text:
     last = max(found.gates, key=lambda gate: gate.evaluated_us)
     against = "no champion" if last.baseline is None else f"version {last.baseline.version}"
     colour = "green" if last.outcome == "pass" else "yellow"
-    said = f" against {against}, by {last.who}, {format_moment(last.evaluated_us)}, {last.gate_id}"
+    at = format_moment(last.evaluated_us)
+    said = f" against {against}, policy {last.policy_sha256[:12]}, by {last.who}, {at}, {last.gate_id}"
     return Text.assemble((last.outcome, colour), said)
 
 

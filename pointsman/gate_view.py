@@ -27,6 +27,7 @@ def gate_view(result: GateResult, chosen: str) -> RenderableType:
     title = Text.assemble(
         (f"{result.model} version {result.candidate.version}", "bold"),
         f" against {held} ({chosen}), {result.rows:,} rows",
+        (f", policy {result.policy_sha256[:12]}, data {result.data_sha256[:12] or NONE}", "dim"),
     )
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("check", "candidate", "champion", "observed", "95 % interval", "at most", "n", "outcome", ""):
@@ -39,7 +40,7 @@ def gate_view(result: GateResult, chosen: str) -> RenderableType:
 def gates_view(results: tuple[GateResult, ...]) -> RenderableType:
     """One line a gate, the last evaluated first."""
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("when (UTC)", "version", "against", "outcome", "who", "what was not passed", "gate"):
+    for name in ("when (UTC)", "version", "against", "outcome", "who", "policy", "what was not passed", "gate"):
         table.add_column(name)
     for result in results:
         short = ", ".join(_named(check) for check in result.checks if check.outcome != "pass")
@@ -49,6 +50,7 @@ def gates_view(results: tuple[GateResult, ...]) -> RenderableType:
             NONE if result.baseline is None else result.baseline.version,
             Text(result.outcome, STYLES[result.outcome]),
             result.who,
+            Text(result.policy_sha256[:12], "dim"),
             short,
             result.gate_id,
         )

@@ -21,6 +21,7 @@ from gateway.admin.bodies import Changes, Monitors, Moved, Workers
 from gateway.traffic.shares import parse_share
 from pointsman.admin_client import AdminClient, admin_address, admin_client
 from pointsman.configuration import load_settings
+from pointsman.gate_pinning import Named, required_by
 from pointsman.identity import user_name
 from pointsman.traffic_view import differences, fleet_view, history_view, models_view, plan_view
 
@@ -208,6 +209,13 @@ def require_gate(
     model: ModelArgument,
     state: Annotated[OnOff, typer.Argument(help="From now on, or not any more.", show_default=False)],
     *,
+    suite: Annotated[Path | None, typer.Option(help="Only gates of this suite count: its policy and its data.")] = None,
+    any_data: Annotated[bool, typer.Option("--any-data", help="With --suite: its policy, on whatever data.")] = False,
+    policy_sha256: Annotated[str | None, typer.Option(help="As --suite --any-data, by the policy's hash.")] = None,
+    data_sha256: Annotated[
+        str | None, typer.Option(help="With --policy-sha256: only on the data of this hash.")
+    ] = None,
+    any_suite: Annotated[bool, typer.Option("--any-suite", help="Gates of any suite count again.")] = False,
     reason: ReasonOption = "",
     who: WhoOption = None,
     expect: ExpectOption = None,
@@ -216,9 +224,13 @@ def require_gate(
     admin: AdminOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """More traffic only for versions whose `pointsman gate` against the champion passed; never for a rollback."""
+    """More traffic only for versions whose `pointsman gate` against the champion passed; never for a rollback.
+
+    Any suite will do unless one is named; the one that was named stays until another is, or --any-suite.
+    """
     asked = Asked(Place(admin, config), reason, who, expect, wait, as_json)
-    _change(asked, model, "require-gate", {"required": state is OnOff.ON})
+    named = Named(suite, any_data, policy_sha256, data_sha256, any_suite)
+    _change(asked, model, "require-gate", required_by(named, required=state is OnOff.ON))
 
 
 @traffic_app.command("alias-policy")

@@ -108,7 +108,7 @@ def differences(before: Plan | None, after: Plan) -> list[str]:
             told.append(f"{name} {share_text(shares[name])} → {share_text(new[name])}")
     if before.salt != after.salt:
         told.append("new salt: every unit was assigned anew")
-    return told or _quiet(before, after)
+    return [*(told or _warmth(before, after)), *_rules(before, after)] or ["nobody moved"]
 
 
 def when(at_us: int) -> str:
@@ -116,16 +116,23 @@ def when(at_us: int) -> str:
     return datetime.fromtimestamp(at_us / 1e6, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def _quiet(before: Plan, after: Plan) -> list[str]:
-    """Changes that move nobody."""
-    warm = sorted({ref.version for ref in after.warm} - {ref.version for ref in before.warm})
-    cooled = sorted({ref.version for ref in before.warm} - {ref.version for ref in after.warm})
-    gate = [f"a gate is {'required' if after.gate_required else 'not required any more'}"]
-    told = gate if before.gate_required != after.gate_required else []
+def _rules(before: Plan, after: Plan) -> list[str]:
+    """Changes of what later changes need; told beside any others, for somebody may have loosened one on the way."""
+    told = []
+    if before.gate_required != after.gate_required:
+        told.append(f"a gate is {'required' if after.gate_required else 'not required any more'}")
+    if before.gate_pin != after.gate_pin and after.gate_required:
+        told.append(f"a gate must be of {after.gate_pin.in_words if after.gate_pin else 'any suite'}")
     if before.alias_policy != after.alias_policy:
         told.append(f"the alias champion: {after.alias_policy or 'followed until traffic is shifted by hand'}")
-    told += [f"version {version} kept warm" for version in warm] + [f"version {version} let go" for version in cooled]
-    return told or ["nobody moved"]
+    return told
+
+
+def _warmth(before: Plan, after: Plan) -> list[str]:
+    """Changes of what is kept loaded, which move nobody."""
+    warm = sorted({ref.version for ref in after.warm} - {ref.version for ref in before.warm})
+    cooled = sorted({ref.version for ref in before.warm} - {ref.version for ref in after.warm})
+    return [f"version {version} kept warm" for version in warm] + [f"version {version} let go" for version in cooled]
 
 
 def _variant(name: str, mode: str, ref: VersionRef, share: float, colour: str) -> tuple[RenderableType, ...]:
@@ -152,7 +159,8 @@ def _colours(plan: Plan) -> list[str]:
 def _kept(plan: Plan) -> list[Text]:
     lines = []
     if plan.gate_required:
-        lines.append(Text("more traffic needs a passing gate against the champion", style="dim"))
+        pinned = f", of {plan.gate_pin.in_words}" if plan.gate_pin else ""
+        lines.append(Text(f"more traffic needs a passing gate against the champion{pinned}", style="dim"))
     if plan.alias_policy:
         lines.append(Text(f"moves of the alias champion: {plan.alias_policy}", style="dim"))
     if plan.warm:

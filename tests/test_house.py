@@ -81,6 +81,18 @@ def test_gateway_and_monitor_never_meet_outside_contracts_and_the_log():
     assert gateway | monitor == set()
 
 
+def test_the_gateway_serves_without_knowing_its_admin_room():
+    knowing = {
+        name_of(path)
+        for path in FILES
+        if name_of(path).startswith("gateway/")
+        and not name_of(path).startswith("gateway/admin/")
+        and any(module.startswith("gateway.admin") for module in imported(path))
+    }
+
+    assert knowing == set()
+
+
 def test_starlette_stands_only_where_http_is_spoken():
     speakers = {name_of(path) for path in FILES if any(m.split(".")[0] == "starlette" for m in imported(path))}
 

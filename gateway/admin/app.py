@@ -269,9 +269,7 @@ class Admin:
     async def keep_gate(self, request: Request) -> Response:
         """Keep a result and log it; the reply says what of that is missing."""
         result = await body_of(request, GateResult)
-        unlogged = await self._parts.gates.keep(model_of(request), result)
-        missing = f"the gate is kept, but missing from the log: {unlogged}"
-        return _json(GateKept(gate=result, warnings=(missing,) if unlogged else ()))
+        return _json(GateKept(gate=result, warnings=await self._parts.gates.keep(model_of(request), result)))
 
     async def card(self, request: Request) -> Response:
         """The card of a version: JSON, or a page for a browser."""

@@ -4,6 +4,7 @@ Enters and leaves: JSON. Never holds a rule about plans: those are in `gateway.t
 """
 
 from contracts.gate import GateResult
+from contracts.gate_pin import GatePin
 from contracts.plan import AliasPolicy, Change, Plan, VersionRef
 from contracts.promotion import AliasMove, Promotion
 from contracts.standing import MonitorStanding
@@ -65,9 +66,13 @@ class RollbackBody(VerbBody, frozen=True, kw_only=True):
 
 
 class RequireGateBody(VerbBody, frozen=True, kw_only=True):
-    """Whether the plan requires a gate from now on."""
+    """Whether the plan requires a gate from now on. `pin`: only gates of that policy, and of that data unless it is null,
+    count. Without it a pin that is there stays; with `unpin` any suite will do again.
+    """
 
     required: bool
+    pin: GatePin | None = None
+    unpin: bool = False
 
 
 class AliasPolicyBody(VerbBody, frozen=True, kw_only=True):
@@ -192,7 +197,7 @@ class Refused(Contract, frozen=True, kw_only=True):
 
 
 class GateKept(Contract, frozen=True, kw_only=True):
-    """A gate result that is kept; `warnings` says what of its audit is missing."""
+    """A gate result that is kept; `warnings` says what of its audit is missing, and where the plan pins another policy."""
 
     gate: GateResult
     warnings: tuple[str, ...]

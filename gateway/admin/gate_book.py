@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from contracts.errors import Conflict, InvalidInput, LogUnavailable
 from contracts.gate import GateResult
 from gateway.plan_store.store import GATES_MAX, PlanStore
+from gateway.traffic.gating import other_than_pinned
 
 AuditGate = Callable[[GateResult], Awaitable[None]]
 
@@ -23,28 +24,31 @@ class GateBook:
         self._store = store
         self._audit = audit
 
-    async def keep(self, model: str, result: GateResult) -> str:
-        """Keep a result; why its audit record is missing from the log, empty where it is there.
+    async def keep(self, model: str, result: GateResult) -> tuple[str, ...]:
+        """Keep a result; warnings: that it counts for nothing, that its audit record is missing from the log.
 
         The same result again changes nothing. Raises `InvalidInput` where it is of another model, `Conflict` where its id
         stands for another result.
         """
         if result.model != model:
             raise InvalidInput(f"the gate is of model {result.model!r}, not of {model!r}")
+        plan = await self._store.read(model)
+        useless = other_than_pinned(plan, result) if plan is not None else ""
+        warnings = (useless,) if useless else ()
         for kept in await self._store.gates(model, GATES_MAX):
             if kept.gate_id == result.gate_id:
                 if kept != result:
                     raise Conflict(
                         f"gate {result.gate_id} of {model!r} is kept with another content: run the gate anew"
                     )
-                return ""
+                return warnings
         await self._store.keep_gate(result)
         try:
             await self._audit(result)
         except LogUnavailable as error:
             _LOG.exception("the audit record of gate %s of %s is not in the log", result.gate_id, model)
-            return str(error)
-        return ""
+            return (*warnings, f"the gate is kept, but missing from the log: {error}")
+        return warnings
 
     async def gates(self, model: str, limit: int) -> list[GateResult]:
         """The last evaluated first."""

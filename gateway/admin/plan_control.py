@@ -13,13 +13,13 @@ from msgspec.structs import replace
 
 from contracts.errors import Conflict, InvalidInput, LogUnavailable, ModelRejected, NotFound
 from contracts.plan import Change, Plan, VersionRef
-from gateway.admin.version_check import CheckVersion
 from gateway.clock import Clock
 from gateway.plan_store.store import GATES_MAX, REPUBLISH, PlanStore
 from gateway.traffic import shifts
 from gateway.traffic.first_plan import start_plan
-from gateway.traffic.gating import exposed, ungated
+from gateway.traffic.gating import exposed, gate_command, ungated
 from gateway.traffic.plan_floor import NOTHING, Applied, check_floor
+from gateway.version_proof import CheckVersion
 from registry_client.registry import RegistryClient
 
 Audit = Callable[[Change], Awaitable[None]]
@@ -203,11 +203,12 @@ class PlanControl:
         wanted = exposed(before, after) if before.gate_required else ()
         if not wanted:
             return
-        missing = ungated(before.champion, wanted, await self._store.gates(before.model, GATES_MAX))
+        missing = ungated(before, wanted, await self._store.gates(before.model, GATES_MAX))
         if missing:
+            commands = " and ".join(gate_command(before, ref) for ref in missing)
             raise Conflict(
-                f"{before.model!r} requires a gate, and {'; '.join(missing.values())}. Run `pointsman gate {before.model} "
-                f"{next(iter(missing)).version} --suite FILE` where it can record its result, then ask again"
+                f"{before.model!r} requires a gate, and {'; '.join(missing.values())}. Run {commands} where it can record "
+                "its result, then ask again"
             )
 
     def _made(self, origin: Origin, before: Plan, after: Plan) -> Change:

@@ -16,11 +16,11 @@ from contracts.errors import Conflict, LogUnavailable, NotFound
 from contracts.plan import Change
 from contracts.promotion import AliasBook, Promotion
 from gateway.admin.plan_control import ATTEMPTS_MAX, Accepted, Origin, PlanControl
-from gateway.admin.version_check import CheckVersion
 from gateway.clock import Clock
 from gateway.plan_store.store import PlanStore
 from gateway.traffic import shifts
 from gateway.traffic.alias_decision import closed, decided_by
+from gateway.version_proof import CheckVersion
 
 AuditPromotion = Callable[[Promotion], Awaitable[None]]
 

@@ -73,7 +73,9 @@ async def _cool(control: PlanControl, model: str, origin: Origin, body: VersionB
 
 
 async def _require_gate(control: PlanControl, model: str, origin: Origin, body: RequireGateBody) -> Accepted:
-    return await control.change(model, origin, lambda plan: shifts.require_gate(plan, required=body.required))
+    return await control.change(
+        model, origin, lambda plan: shifts.require_gate(plan, required=body.required, pin=body.pin, unpin=body.unpin)
+    )
 
 
 async def _alias_policy(control: PlanControl, model: str, origin: Origin, body: AliasPolicyBody) -> Accepted:
@@ -111,7 +113,7 @@ VERBS: Final = (
     Verb("cool", "Stop keeping a version loaded without traffic", VersionBody, _cool),
     Verb(
         "require-gate",
-        "Whether a version gets more traffic only with a passing gate against the champion",
+        "Whether a version gets more traffic only with a passing gate against the champion, and of which suite",
         RequireGateBody,
         _require_gate,
     ),

@@ -15,7 +15,6 @@ from contracts.signature import Signature
 from gateway.models.version_states import VersionStates
 from registry_client.registry import FetchedVersion, RegistryClient
 
-CheckVersion = Callable[[str, str], Awaitable[VersionRef]]
 Probe = Callable[[Path], Awaitable[Signature | None]]
 
 PASSED_MAX = 1_000

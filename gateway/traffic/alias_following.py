@@ -14,13 +14,13 @@ from typing import Final
 from contracts.errors import Conflict, PointsmanError
 from contracts.plan import CHAMPION, Change, Plan, VersionRef
 from contracts.promotion import AliasBook, AliasMove, AliasTarget, Promotion, watched
-from gateway.admin.version_check import CheckVersion
 from gateway.clock import Clock
 from gateway.plan_store.store import GATES_MAX, PlanStore
 from gateway.traffic import shifts
 from gateway.traffic.alias_decision import Decision, Facts, closed, decide, decided_by, moved, settled
 from gateway.traffic.first_plan import WHO
-from gateway.traffic.gating import ungated
+from gateway.traffic.gating import gate_command, ungated
+from gateway.version_proof import CheckVersion
 from registry_client.registry import RegistryClient
 
 Audit = Callable[[Change | AliasMove | Promotion], Awaitable[None]]
@@ -195,8 +195,8 @@ class AliasFollower:
     async def _ungated(self, plan: Plan, ref: VersionRef) -> str:
         if not plan.gate_required:
             return ""
-        missing = ungated(plan.champion, [ref], await self._store.gates(plan.model, GATES_MAX))
-        return missing.get(ref, "")
+        missing = ungated(plan, [ref], await self._store.gates(plan.model, GATES_MAX))
+        return f"{missing[ref]}; run {gate_command(plan, ref)}" if missing else ""
 
 
 def _version(move: AliasMove) -> str:

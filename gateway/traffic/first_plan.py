@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable
 
 from contracts.errors import Conflict
 from contracts.plan import Change, Plan
-from gateway.admin.version_check import CheckVersion
 from gateway.clock import Clock
 from gateway.plan_store.store import PlanStore
 from gateway.traffic import shifts
+from gateway.version_proof import CheckVersion
 from registry_client.registry import RegistryClient
 
 WHO = "pointsman"

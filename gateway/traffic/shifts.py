@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from msgspec.structs import replace
 
 from contracts.errors import Conflict, InvalidInput, NotFound
+from contracts.gate_pin import GatePin
 from contracts.plan import AliasPolicy, Challenger, Mode, Plan, VersionRef
 from contracts.promotion import Promotion
 from gateway.traffic.ranges import Ranges, resized
@@ -90,9 +91,15 @@ def rollback(plan: Plan) -> Plan:
 
 
 def restore(plan: Plan, older: Plan) -> Plan:
-    """The content of an older revision, as a new one; whether a gate is required and what aliases do stay as they are."""
+    """The content of an older revision, as a new one; which gate is required and what aliases do stay as they are."""
     assert older.model == plan.model, f"{older.model} is not {plan.model}"
-    return replace(older, revision=plan.revision + 1, gate_required=plan.gate_required, alias_policy=plan.alias_policy)
+    return replace(
+        older,
+        revision=plan.revision + 1,
+        gate_required=plan.gate_required,
+        gate_pin=plan.gate_pin,
+        alias_policy=plan.alias_policy,
+    )
 
 
 def rewrite(plan: Plan, wanted: Plan) -> Plan:
@@ -117,9 +124,15 @@ def remove(plan: Plan, name: str) -> Plan:
     return _next(plan, challengers=tuple(c for c in plan.challengers if c.name != gone.name))
 
 
-def require_gate(plan: Plan, *, required: bool) -> Plan:
-    """From now on a version gets more traffic only with a passing gate against the champion, or without one again."""
-    return _next(plan, gate_required=required)
+def require_gate(plan: Plan, *, required: bool, pin: GatePin | None = None, unpin: bool = False) -> Plan:
+    """From now on a version gets more traffic only with a passing gate against the champion, or without one again.
+
+    With `pin` only a gate of that counts; a pin stays until another one, `unpin`, or no gate being required replaces it.
+    """
+    if pin is not None and (unpin or not required):
+        raise InvalidInput(f"{'unpin' if unpin else 'required = false'} and a pin at once: say one of them")
+    kept = None if unpin or not required else plan.gate_pin
+    return _next(plan, gate_required=required, gate_pin=pin or kept)
 
 
 def set_alias_policy(plan: Plan, policy: AliasPolicy) -> Plan:

@@ -6,6 +6,7 @@ import itertools
 import pytest
 
 from contracts.errors import StoreUnavailable
+from contracts.gate_pin import GatePin
 from contracts.plan import Change
 from contracts.promotion import AliasMove, Promotion
 from gateway.clock import Clock
@@ -249,3 +250,28 @@ def test_only_the_files_of_what_moved_are_asked_for(host):
 
     assert asyncio.run(scenario()) == []
     assert fetched == ["3"]
+
+
+def test_a_followed_move_waits_where_the_gate_that_passed_is_not_of_the_suite_that_the_plan_pins(host):
+    async def play(models):
+        wanted = GatePin(policy_sha256="f" * 64, suite="hard.toml")
+        await host.shift(lambda plan: shifts.require_gate(plan, required=True, pin=wanted))
+        store = host.store()
+        between = {"model": "m", "candidate": await host.ref("2"), "baseline": await host.ref("1")}
+        await store.keep_gate(gate_result(1, **between))
+        host.alias(champion="2")
+        await looked(models)
+        waits = state(models)[:2], (await book(host)).promotions
+        await store.keep_gate(gate_result(2, policy_sha256="f" * 64, **between))
+        await store.aclose()
+        host.alias(champion="1")
+        await looked(models)
+        host.alias(champion="2")
+        await looked(models)
+        return waits, state(models)[:2]
+
+    (at, [waiting]), after = run(host, play, policy="follow")
+    assert at == (3, "1")
+    assert "of policy ffffffffffff (hard.toml): those that it has are of policy bbbbbbbbbbbb" in waiting.why
+    assert waiting.why.endswith("run `pointsman gate m 2 --suite hard.toml`")
+    assert after == (4, "2")

@@ -187,6 +187,7 @@ def test_a_worse_version_fails_with_code_1_and_a_table_that_says_where(gate, com
     code, out, err = command("gate", MODEL, "3", "--suite", shop / "suite.toml")
     assert code == 1
     assert f"{MODEL} version 3 against version 1 (the registry's alias champion), 3,000 rows" in out
+    assert f"policy {result.policy_sha256[:12]}, data {result.data_sha256[:12]}" in out
     assert "headline auc" in out
     assert out.rstrip().endswith("gate: fail")
     assert "not recorded: no gateway runs at http://127.0.0.1:1" in err
@@ -346,6 +347,46 @@ def test_a_plan_that_requires_a_gate_opens_when_the_command_has_passed(shop, gat
     assert "pointsman gate flight-delay 2 --suite FILE" in refused[2]
     assert "says fail" in worse[2]
     assert "a gate is not required any more" in off[2]
+
+
+def test_a_suite_is_pinned_by_the_hashes_that_its_gate_has(shop, gate, command):
+    pin = ("traffic", "require-gate", MODEL, "on", "--json", "--wait", "0", "--suite", shop / "suite.toml")
+    behaviour = '[[behaviours]]\nname = "late"\ninputs = { delay = 60.0, noise = 0.0 }\nlow = 0.95'
+    with served(shop) as address:
+        pins = [
+            json.loads(command(*pin, *more, admin=address)[1])["plan"]["gate_pin"] for more in ((), ("--any-data",))
+        ]
+        result = gate("2", code=0, admin=address)
+        (shop / "suite.toml").write_text(behaviour)
+        pins.append(json.loads(command(*pin, admin=address)[1])["plan"]["gate_pin"])
+        without = gate("2", code=0, admin=address)
+        shown = command("gates", MODEL, admin=address)[1]
+
+    file = str(shop / "suite.toml")
+    policy, data = result.policy_sha256, result.data_sha256
+    assert pins == [
+        {"policy_sha256": policy, "data_sha256": data, "suite": file},
+        {"policy_sha256": policy, "data_sha256": None, "suite": file},
+        {"policy_sha256": without.policy_sha256, "data_sha256": None, "suite": file},
+    ]
+    assert policy[:12] in shown
+    assert without.policy_sha256[:12] in shown
+
+
+def test_other_rows_are_another_exam_unless_any_will_do(shop, gate, command):
+    pin = ("traffic", "require-gate", MODEL, "on", "--wait", "0", "--suite", shop / "suite.toml")
+    canary = ("traffic", "canary", MODEL, "2", "5%", "--wait", "0")
+    with served(shop) as address:
+        pinned = command(*pin, admin=address)
+        rows(3000).iloc[::-1].to_csv(shop / "rows.csv", index=False)
+        other = gate("2", code=0, admin=address)
+        refused = command(*canary, admin=address)
+        command(*pin, "--any-data", admin=address)
+        opened = command(*canary, admin=address)
+
+    assert (pinned[0], refused[0], opened[0]) == (0, 1, 0)
+    assert f"those that it has are of policy {other.policy_sha256[:12]} on data {other.data_sha256[:12]}" in refused[2]
+    assert f"--suite {shop / 'suite.toml'}`" in refused[2]
 
 
 def test_codes_stay_text_where_the_suite_names_them_as_text(shop, gate):
