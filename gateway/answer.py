@@ -39,6 +39,7 @@ class Gateway:
 
     def answer(self, calls: Sequence[Call]) -> None:
         """Answer calls that came together; each is told its end, before this returns or later."""
+        self._shadows.answers_first()
         attempts = []
         for call in calls:
             try:
@@ -83,9 +84,8 @@ class Gateway:
         final: list[Attempt] = []
         missed: list[Attempt] = []
         for attempt in attempts:
-            failed = attempt.failure is not None
-            attempt.answered = not failed
-            stands_in = failed and may_stand_in(attempt.route) and not attempt.gone
+            attempt.answered = attempt.failure is None
+            stands_in = not attempt.answered and may_stand_in(attempt.route) and not attempt.gone
             (missed if stands_in else final).append(attempt)
         if missed:
             self._record(missed, self._stand_in)

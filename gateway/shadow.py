@@ -1,16 +1,18 @@
 """Asks challengers beside whoever answered, after the reply.
 
 Enters: attempts whose callers were just told. Leaves: one record for each of their shadows: what it said, or why it was
-not asked. Never delays an answer: at most `in_flight_max` shadows are under way, the shadow is shed while answers wait,
-and every skip is a record, so that the comparison is not biased towards quiet hours.
+not asked. Never delays an answer: a few shadows are asked in a step of the event loop in which nobody wants an answer, and
+at most `in_flight_max` are under way or wait for such a step. Every skip is a record, so that the comparison is not biased
+towards quiet hours.
 """
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
 from typing import Final
 
-from contracts.errors import Overloaded, Unavailable
+from contracts.errors import Overloaded, PointsmanError, Unavailable
 from gateway.attempt import Attempt, said
 from gateway.clock import Clock
 from gateway.models.batching import Batcher
@@ -19,6 +21,8 @@ from gateway.traffic.routing import shadow_routes
 
 ANSWERS_WAITING_MAX: Final = 64
 """Shadows are shed while more answers than this wait for the same model's champion."""
+ASKED_A_STEP: Final = 8
+"""Requests whose shadows are asked in one step: who comes meanwhile waits for them."""
 
 
 class Shadows:
@@ -37,17 +41,33 @@ class Shadows:
         self._in_flight_max = in_flight_max
         self._timeout_ns = int(timeout_ms * 1e6)
         self._running: set[Attempt] = set()
-        self._draining = False
+        self._waiting: deque[tuple[Attempt, int]] = deque()
+        self._looking = self._answering = self._draining = False
         self._idle = asyncio.Event()
 
+    def answers_first(self) -> None:
+        """Somebody wants an answer in this step of the event loop."""
+        self._answering = True
+
     def ask(self, told: Sequence[Attempt]) -> None:
-        """Ask the shadows of these calls as soon as the running step, the replies', is over."""
+        """Ask the shadows of these calls, in their turn, in steps in which nobody wants an answer."""
         shadowed = [attempt for attempt in told if attempt.serving.points.shadows]
-        if shadowed:
-            asyncio.get_running_loop().call_soon(self._ask, shadowed)
+        if not shadowed:
+            return
+        room = self._in_flight_max - len(self._waiting)
+        deadline_ns = self._clock.mono_ns() + self._timeout_ns
+        self._waiting.extend([(attempt, deadline_ns) for attempt in shadowed[:room]])
+        if len(shadowed) > room:
+            full = Overloaded(f"{self._in_flight_max} requests wait already for a moment to ask their shadows")
+            self._ask([(attempt, deadline_ns) for attempt in shadowed[room:]], full)
+        if not self._looking:
+            self._looking = True
+            asyncio.get_running_loop().call_soon(self._look)
 
     async def drain(self, seconds: float) -> None:
-        """Take no more work, give what is under way some seconds, and record the rest as skipped."""
+        """Ask what still waits, as nobody wants answers any more; give it some seconds, and record the rest as skipped."""
+        waiting, self._waiting = self._waiting, deque()
+        self._ask(waiting)
         self._draining = True
         if self._running:
             self._idle.clear()
@@ -58,17 +78,27 @@ class Shadows:
         if left:
             self._over(left)
 
-    def _ask(self, told: Sequence[Attempt]) -> None:
+    def _look(self) -> None:
+        """Ask a few shadows if nobody wanted an answer since the last step; in the next step look again."""
+        if self._answering:
+            self._answering = False
+        else:
+            few = min(len(self._waiting), ASKED_A_STEP)
+            self._ask([self._waiting.popleft() for _ in range(few)])
+        self._looking = bool(self._waiting)
+        if self._looking:
+            asyncio.get_running_loop().call_soon(self._look)
+
+    def _ask(self, answered_until: Iterable[tuple[Attempt, int]], refusal: PointsmanError | None = None) -> None:
         """Start every shadow that may be asked, all of one version together, and record those that may not."""
         groups: dict[Batcher, list[Attempt]] = {}
         shed = []
-        for answered in told:
+        for answered, deadline_ns in answered_until:
             call, points = answered.call, answered.serving.points
-            deadline_ns = self._clock.mono_ns() + self._timeout_ns
             for taken in shadow_routes(points, call.unit, call.unit_source):
                 attempt = Attempt(call, answered.serving, taken, deadline_ns)
                 try:
-                    groups.setdefault(self._queue(attempt), []).append(attempt)
+                    groups.setdefault(self._queue(attempt, refusal), []).append(attempt)
                     self._running.add(attempt)
                 except Exception as error:  # noqa: BLE001  one request's trouble is not its neighbours'
                     attempt.end(said(error))
@@ -78,8 +108,12 @@ class Shadows:
         if shed:
             self._over(shed, asked=False)
 
-    def _queue(self, attempt: Attempt) -> Batcher:
+    def _queue(self, attempt: Attempt, refusal: PointsmanError | None) -> Batcher:
         """The queue that takes this attempt, fitted; raises why it may not be asked."""
+        if refusal is not None:
+            raise refusal
+        if attempt.deadline_ns <= self._clock.mono_ns():
+            raise Overloaded("its time was up before there was a moment to ask it")
         serving = attempt.serving
         runner = serving.runner(attempt.route.variant)
         if self._draining:
