@@ -1,8 +1,8 @@
 """Decoded records of one chunk -> batches: the records of one version in one variant, field by field.
 
-Enters: entries and their records, as decoded. Leaves: a batch a version and variant; and, told to `refuse`, the entries whose
-record cannot be counted. Fields are turned into columns once, for all records together: what is asked of every record is
-asked of a column.
+Enters: entries and their records, as decoded. Leaves: a batch a version and variant; and, told to `refuse`, the entries
+whose record cannot be counted. Fields are turned into columns once, for all records together: what is asked of every record
+is asked of a column.
 """
 
 from collections.abc import Callable, Sequence
@@ -70,7 +70,7 @@ def batches_of(
         for entry in compress(entries, ~inside):
             refuse(entry, "out_of_range")
         wanted = inside.tolist()
-        batch, key = batch.where(wanted), [list(compress(column, wanted)) for column in key]
+        batch, key = batch.where(wanted), [tuple(compress(column, wanted)) for column in key]
     return _by_key(batch, key)
 
 

@@ -37,8 +37,8 @@ class Definition(Contract, frozen=True, kw_only=True):
 class Features(NamedTuple):
     """What is read of a record's features: `names`, of which the first `len(numeric)` are counted as numbers, then
     `len(categorical)` as categories; the rest only slice. `starts` is where each counted feature's cells begin. `fields`
-    are the names as attributes of a record's features; `take` takes all of them at once, null where there are fewer than two,
-    for then it gives no tuple.
+    are the names as attributes of a record's features; `take` takes all of them at once, null where there are fewer than
+    two, for then it gives no tuple.
     """
 
     names: tuple[str, ...]

@@ -4,10 +4,18 @@ Enters: a consumer that never moves by itself (`auto_offset_reset="none"`). Leav
 them a finding for every stretch of offsets that is gone, and a dead letter for every message that the client cannot even
 take apart. `Unavailable` where Kafka does not answer. Never goes on behind a gap in silence.
 
+Records are the client's own, with offset, timestamp, key, value and headers: it would make another object of each. Whoever
+has a use for what they hold may read them early, block by block as they are unpacked: their dozens of small objects are
+gone before the next block is, while the processor's cache still holds them.
+
 Where the client breaks on a message it does not say on which: each topic-partition is then asked alone, and the one that
 breaks is read one message at a time until the position stands before the culprit, which is passed over.
 """
 
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -16,7 +24,7 @@ from aiokafka.errors import CorruptRecordException, KafkaError, NoOffsetForParti
 from contracts.errors import Unavailable
 from prediction_log.finding import Finding, FindingKind
 from prediction_log.kafka.consumer import demand_alive
-from prediction_log.kafka.decoding import DeadLetter
+from prediction_log.kafka.decoding import BLOCK_RECORDS, DeadLetter
 
 ALONE_MS: Final = 250
 """How long one topic-partition is asked alone, while it is sought which one breaks."""
@@ -24,8 +32,12 @@ BREAKS: Final = (CorruptRecordException, UnicodeError, ValueError, TypeError, EO
 """What the client raises for a message: checksum, header names, compression, sizes."""
 
 
+Early = Callable[[TopicPartition, Sequence[Any]], Sequence[Any] | None]
+"""Makes something else of each of some records of one topic-partition; null where they are to stay as they are."""
+
+
 class Fetched(NamedTuple):
-    """What came. `findings` stand with the topic-partition they are about."""
+    """What came: records, or what was made of them early. `findings` stand with the topic-partition they are about."""
 
     records: dict[TopicPartition, list[Any]]
     unreadable: list[DeadLetter]
@@ -33,11 +45,14 @@ class Fetched(NamedTuple):
 
 
 class Fetching:
-    """Fetches with one consumer, all of whose partitions have a position; at most `records_max` records at once."""
+    """Fetches with one consumer, all of whose partitions have a position; at most `records_max` records at once, read by
+    `early` where it is given.
+    """
 
-    def __init__(self, consumer: AIOKafkaConsumer, records_max: int) -> None:
+    def __init__(self, consumer: AIOKafkaConsumer, records_max: int, early: Early | None = None) -> None:
         self._consumer = consumer
         self._records_max = records_max
+        self._early = early
 
     async def fetch(self, timeout_ms: int) -> Fetched:
         """The next records, as soon as there are some; none after `timeout_ms`. Raises Unavailable."""
@@ -50,6 +65,7 @@ class Fetching:
 
     async def _fetch(self, timeout_ms: int, fetched: Fetched) -> None:
         demand_alive(self._consumer)
+        self._take_results_over()
         before = {tp: await self._consumer.position(tp) for tp in self._consumer.assignment()}
         try:
             fetched.records.update(await self._consumer.getmany(timeout_ms=timeout_ms, max_records=self._records_max))
@@ -61,6 +77,14 @@ class Fetching:
             for tp in before.keys() & self._consumer.assignment():  # what it had in its hands of others is dropped
                 self._consumer.seek(tp, before[tp])
             await self._find_culprit(fetched)
+
+    def _take_results_over(self) -> None:
+        fetcher = self._consumer._fetcher  # noqa: SLF001
+        if not isinstance(fetcher._records, _Results):  # noqa: SLF001
+            results = _Results()
+            results.early = self._early
+            results.update(fetcher._records)  # noqa: SLF001
+            fetcher._records = results  # noqa: SLF001
 
     async def _relocate(self, positions: dict[TopicPartition, int], fetched: Fetched) -> None:
         """Go on at the beginning of what is there, and say what is not."""
@@ -99,6 +123,49 @@ class Fetching:
             self._consumer.seek(tp, at + 1)
         if not before:
             del fetched.records[tp]
+
+
+class _Results(OrderedDict[TopicPartition, Any]):
+    """What a consumer has fetched and not given out: whatever is put here is given out as it is, or read early."""
+
+    early: Early | None = None
+
+    def __setitem__(self, tp: TopicPartition, result: Any) -> None:
+        records = getattr(result, "_partition_records", None)
+        if records is not None:
+            records._consumer_record = _as_it_is  # noqa: SLF001 - it would copy every record
+            if self.early is not None:
+                unpacked = records._records_iterator  # noqa: SLF001
+                records._records_iterator = _read_early(records, unpacked, partial(self.early, tp))  # noqa: SLF001
+        super().__setitem__(tp, result)
+
+
+def _as_it_is(_: TopicPartition, record: Any) -> Any:
+    return record
+
+
+def _read_early(
+    records: Any, unpacked: Iterator[Any], early: Callable[[Sequence[Any]], Sequence[Any] | None]
+) -> Iterator[Any]:
+    """The records one by one, read in blocks; the position, which is where the last one given out ends, moves with each."""
+    broken: Exception | None = None
+    while broken is None:
+        block: list[Any] = []
+        try:
+            block.extend(islice(unpacked, BLOCK_RECORDS))
+        except BREAKS as error:
+            broken = error  # but what stands before it is there
+        if not block:
+            break
+        reached, offsets = records.next_fetch_offset, [record.offset for record in block]
+        read = early(block)
+        found, block = block if read is None else read, []
+        for offset, one in zip(offsets, found, strict=True):
+            records.next_fetch_offset = offset + 1
+            yield one
+        records.next_fetch_offset = reached
+    if broken is not None:
+        raise broken
 
 
 def gone(tp: TopicPartition, position: int, earliest: int, latest: int) -> Finding:

@@ -10,7 +10,7 @@ Members are dynamic: this client's static ones neither leave a group nor notice 
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
@@ -25,6 +25,7 @@ from prediction_log.kafka.consumer import let_go
 from prediction_log.kafka.decoding import Batch, DeadLetter, Decoder, empty_batch
 from prediction_log.kafka.fetching import Fetched, Fetching
 from prediction_log.kafka.topics import topics_of
+from prediction_log.position import Entry
 from prediction_log.spool.clock import Clock, SystemClock
 from prediction_log.spool.segment import Kind
 
@@ -99,7 +100,7 @@ class KafkaStream(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka's
         except (KafkaError, OSError) as error:
             await let_go(consumer)
             raise Unavailable(f"Kafka at {self._address}: {error!r}; it is asked again") from error
-        self._consumer, self._fetching = consumer, Fetching(consumer, self._records_max)
+        self._consumer, self._fetching = consumer, Fetching(consumer, self._records_max, self._read)
         consumer.subscribe(list(self._topics), listener=self)
 
     async def poll(self, timeout_ms: int) -> dict[int, Batch]:
@@ -221,11 +222,14 @@ class KafkaStream(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka's
                 self._read_to_end.discard(partition)
                 consumer.resume(*parts)
 
+    def _read(self, tp: TopicPartition, records: Sequence[Any]) -> Sequence[Entry] | None:
+        return self._decoder.read(self._topics[tp.topic], tp, records)
+
     def _decoded(self, fetched: Fetched) -> dict[int, Batch]:
         batches: dict[int, Batch] = {}
         for tp in sorted(fetched.records, key=lambda tp: tp.topic, reverse=True):  # predictions before their labels
             batch = batches.setdefault(tp.partition, empty_batch())
-            self._decoder.decode(self._topics[tp.topic], fetched.records[tp], batch)
+            self._decoder.decode(self._topics[tp.topic], tp, fetched.records[tp], batch)
         for letter in fetched.unreadable:
             batches.setdefault(letter.partition, empty_batch()).undecodable.append(letter)
         for tp, finding in fetched.findings:
