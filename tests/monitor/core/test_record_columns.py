@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from contracts.wire import encode
 from monitor.counts import intake, join_keys
+from monitor.counts.join_record import TEXT, JoinRecord, id_key
 from prediction_log.spool.reader import Entry
 from prediction_log.spool.segment import Kind
 from tests.monitor.core.conftest import T0, TASKS, make_output, make_prediction, uuid7
@@ -71,3 +72,16 @@ def test_columns_count_what_each_record_counts(world, tmp_path_factory, kind, gi
         alone = counted_of(world, path / "alone.sqlite", kind, payloads, 1)
 
     assert together == alone
+
+
+@given(st.lists(st.tuples(st.integers(0, 2**48 - 1), st.integers(1, 2**32 - 1), st.integers(1, 2**63 - 1))))
+def test_keys_made_at_once_are_those_made_one_by_one(given_places):
+    records = [JoinRecord(id_key(uuid7(ms, seq % 2**60)), log, seq, b"") for ms, log, seq in given_places]
+    text = JoinRecord(id_key("x" * 15), 1, 1, b"")
+
+    keys = join_keys.record_keys(records)
+
+    assert keys == join_keys.record_keys([*records, text])[:-1]
+    assert [join_keys.place_of(key) for key in keys if key[1] != TEXT] == [
+        one[:3] for one in records if one.id[0] != TEXT
+    ]
