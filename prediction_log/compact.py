@@ -212,6 +212,19 @@ def id_in(payload: bytes) -> bytes:
     return found
 
 
+def ids_in(payloads: Sequence[bytes]) -> list[bytes]:
+    """The prediction ids of payloads. Raises InvalidRecord where one of them has none, or is JSON; it does not say which."""
+    found, prefix = [], b""
+    for payload in payloads:
+        if not prefix or not payload.startswith(prefix):
+            prefix = prefix_in(payload)
+        start = len(prefix)
+        found.append(payload[start : start + ID_BYTES])
+    if set(map(len, found)) - {ID_BYTES} or b"".join(found).translate(None, ID_CHARACTERS):
+        raise InvalidRecord("a compact record without a prediction id")
+    return found
+
+
 def received_in(payload: bytes) -> int:
     """When the record was received, in microseconds since the epoch. Raises InvalidRecord where it does not say."""
     start = len(prefix_in(payload))

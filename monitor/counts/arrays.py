@@ -24,15 +24,15 @@ class Gathered(NamedTuple):
     cells of the categorical ones [categorical, n], its slices (bit i - 1 for slice i) [n] and its prediction [n, values].
     """
 
-    ids: list[str]
-    logs: list[int]
-    seqs: list[int]
-    events: list[int]
-    received: list[int]
-    statuses: list[int]
-    answered: list[bool]
-    stood_in: list[bool]
-    rows: list[int]
+    ids: Sequence[str]
+    logs: Sequence[int]
+    seqs: Sequence[int]
+    events: Sequence[int]
+    received: Sequence[int]
+    statuses: Sequence[int]
+    answered: Sequence[bool]
+    stood_in: Sequence[bool]
+    rows: Sequence[int]
     numbers: Floats
     categories: Ints
     masks: Masks

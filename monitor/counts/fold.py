@@ -5,9 +5,10 @@ slice; join records. Never raises on a value: what a bin cannot take has a cell 
 in `statuses` only.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import repeat
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -15,10 +16,12 @@ from monitor.counts.arrays import Gathered, Masks
 from monitor.counts.columns import Floats, Ints, bin_numbers, bin_numeric, usable_rows
 from monitor.counts.gather import Parted
 from monitor.counts.generation import Generation
-from monitor.counts.join_record import HEAD, JoinRecord, id_keys, row_type
+from monitor.counts.join_record import HEAD_TYPE, JoinRecord, id_keys, row_type
 from monitor.counts.layout import STATUSES
 from monitor.counts.panes import PANE_US
 from monitor.counts.summary import Marks, Summaries, empty, update
+
+_MAKE_RECORD: Final[Callable[[Iterable[Any]], JoinRecord]] = partial(tuple.__new__, JoinRecord)
 
 
 class Observed(NamedTuple):
@@ -117,9 +120,11 @@ def _packed(records: Gathered) -> list[bytes]:
 
 
 def _join_records(group: int, records: Gathered, rows: Iterable[bytes]) -> list[JoinRecord]:
-    heads = map(HEAD.pack, repeat(group), records.events, records.received)
-    bodies = [head + own for head, own in zip(heads, rows, strict=False)]
-    return list(map(JoinRecord._make, zip(id_keys(records.ids), records.logs, records.seqs, bodies, strict=True)))
+    heads = np.empty(len(records.ids), HEAD_TYPE)
+    heads["group"], heads["event_us"], heads["received_us"] = group, records.events, records.received
+    packed, size = heads.tobytes(), heads.itemsize
+    bodies = [packed[at : at + size] + own for at, own in zip(range(0, len(packed), size), rows, strict=False)]
+    return list(map(_MAKE_RECORD, zip(id_keys(records.ids), records.logs, records.seqs, bodies, strict=True)))
 
 
 def _joined(marks: Sequence[Marks]) -> Marks:

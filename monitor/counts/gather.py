@@ -7,19 +7,20 @@ feature is absent or has another number of values than the record has rows, its 
 
 from collections import Counter
 from collections.abc import Sequence
-from itertools import repeat
+from itertools import chain, repeat
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+from msgspec.structs import astuple
 
 from monitor.counts.arrays import Gathered, Masks, Tally
+from monitor.counts.batches import NOTHING, Batch
 from monitor.counts.columns import Floats, Ints, bin_values, parse_numbers
 from monitor.counts.gather_sheet import gather_sheet
 from monitor.counts.generation import Features, Generation
-from monitor.counts.intake import Batch
 from monitor.counts.layout import STATUSES
 from monitor.counts.outputs import predicted_of
-from monitor.counts.record_type import Record, field_of
+from monitor.counts.record_type import SingleFeatures, field_of
 from monitor.counts.sheets import Sheet
 
 _STATUS_CELL: Final = {name: cell for cell, name in enumerate(STATUSES)}
@@ -35,10 +36,10 @@ class Parted(NamedTuple):
 def gather(generation: Generation, batch: Batch | Sheet, tally: Tally) -> Parted:
     """These records as arrays; what is odd about scored ones goes into `tally`."""
     if isinstance(batch, Sheet):
-        return Parted(gather_sheet(generation, batch, tally), _gathered(generation, Batch([], [], []), tally))
-    failed = [record.status != "ok" for record in batch.records]
-    if not any(failed):
-        return Parted(_gathered(generation, batch, tally), _gathered(generation, Batch([], [], []), tally))
+        return Parted(gather_sheet(generation, batch, tally), _gathered(generation, NOTHING, tally))
+    if batch.statuses.count("ok") == len(batch.statuses):
+        return Parted(_gathered(generation, batch, tally), _gathered(generation, NOTHING, tally))
+    failed = [status != "ok" for status in batch.statuses]
     scored = [not status for status in failed]
     return Parted(
         _gathered(generation, batch.where(scored), tally), _gathered(generation, batch.where(failed), Counter())
@@ -46,35 +47,43 @@ def gather(generation: Generation, batch: Batch | Sheet, tally: Tally) -> Parted
 
 
 def _gathered(generation: Generation, batch: Batch, tally: Tally) -> Gathered:
-    records = batch.records
-    rows = [record.rows for record in records]
-    total = sum(rows)
-    columns = _columns(generation.features, records, rows, tally)
+    total = sum(batch.rows)
+    columns = _columns(generation.features, batch, tally)
     return Gathered(
-        [record.prediction_id for record in records],
+        batch.ids,
         batch.logs,
         batch.seqs,
-        [record.event_us for record in records],
-        [record.received_us for record in records],
-        [_STATUS_CELL[record.status] for record in records],
-        [record.answered for record in records],
-        [record.fallback_from is not None and record.answered and record.status == "ok" for record in records],
-        rows,
+        batch.events,
+        batch.received,
+        [_STATUS_CELL[status] for status in batch.statuses],
+        batch.answered,
+        _stood_in(batch),
+        batch.rows,
         _numbers(generation.features, columns, total, tally),
         _categories(generation.features, columns, total, tally),
         _masks(generation, columns, total),
-        _values(generation, records, rows, tally),
+        _values(generation, batch, tally),
     )
 
 
-def _columns(features: Features, records: Sequence[Record], rows: Sequence[int], tally: Tally) -> list[list[Any]]:
+def _stood_in(batch: Batch) -> Sequence[bool]:
+    if batch.fallbacks.count(None) == len(batch.fallbacks):
+        return [False] * len(batch.fallbacks)
+    told = zip(batch.fallbacks, batch.answered, batch.statuses, strict=True)
+    return [fallback is not None and was and status == "ok" for fallback, was, status in told]
+
+
+def _columns(features: Features, batch: Batch, tally: Tally) -> list[list[Any]]:
     """One column a name, one value a row."""
-    given = [record.features for record in records]
-    if features.take is not None and set(rows) == {1}:
+    given, rows = batch.features, batch.rows
+    if given and features.take is not None and rows.count(1) == len(rows) and isinstance(given[0], SingleFeatures):
+        read = astuple if given[0].__struct_fields__ == features.fields else features.take
         try:
-            return [[value for (value,) in column] for column in zip(*map(features.take, given), strict=True)]
-        except (TypeError, ValueError):
-            pass  # some record is odd: look at each
+            values = list(chain.from_iterable(chain.from_iterable(map(read, given))))
+        except TypeError:
+            pass  # some feature is absent: look at each
+        else:
+            return [values[place :: len(features.names)] for place in range(len(features.names))]
     return [_column(given, rows, name, tally) for name in features.names]
 
 
@@ -117,11 +126,11 @@ def _masks(generation: Generation, columns: Sequence[list[Any]], rows: int) -> M
     return masks
 
 
-def _values(generation: Generation, records: Sequence[Record], rows: Sequence[int], tally: Tally) -> Floats:
+def _values(generation: Generation, batch: Batch, tally: Tally) -> Floats:
     task = generation.task
-    if task is None or not records:
-        return np.full((sum(rows), generation.values), np.nan)
-    predicted = predicted_of(task, [record.outputs.get(task.output) for record in records], rows)
+    if task is None or not batch.rows:
+        return np.full((sum(batch.rows), generation.values), np.nan)
+    predicted = predicted_of(task, [given.get(task.output) for given in batch.outputs], batch.rows)
     if predicted.unusable:
         tally["prediction_unusable", ""] += predicted.unusable
     return predicted.values

@@ -36,15 +36,17 @@ class Definition(Contract, frozen=True, kw_only=True):
 
 class Features(NamedTuple):
     """What is read of a record's features: `names`, of which the first `len(numeric)` are counted as numbers, then
-    `len(categorical)` as categories; the rest only slice. `starts` is where each counted feature's cells begin. `take`
-    takes all of them from one record's features at once; null where there are fewer than two, for then it gives no tuple.
+    `len(categorical)` as categories; the rest only slice. `starts` is where each counted feature's cells begin. `fields`
+    are the names as attributes of a record's features; `take` takes all of them at once, null where there are fewer than
+    two, for then it gives no tuple.
     """
 
     names: tuple[str, ...]
     starts: Ints
     numeric: tuple[NumericColumn, ...]
     categorical: tuple[CategoricalColumn, ...]
-    take: Callable[[Any], tuple[list[Any] | None, ...]] | None
+    fields: tuple[str, ...]
+    take: Callable[[Any], tuple[Any, ...]] | None
 
 
 class Cut(NamedTuple):
@@ -142,8 +144,9 @@ def _features(reference: Reference | None, layout: Layout, sliced: Sequence[str]
     counted = (*numeric, *categorical)
     names = tuple(dict.fromkeys((*counted, *sliced)))
     starts = np.array([layout.sections[f"feature:{name}"].start for name in counted], np.int64)
-    take: Any = attrgetter(*map(field_of, names)) if len(names) > 1 else None
-    return Features(names, starts, tuple(numeric.values()), tuple(categorical.values()), take)
+    fields = tuple(map(field_of, names))
+    take: Any = attrgetter(*fields) if len(names) > 1 else None
+    return Features(names, starts, tuple(numeric.values()), tuple(categorical.values()), fields, take)
 
 
 def _named_slices(slices: Sequence[Slice]) -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ seen: it never stops the ones after it, and never raises.
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import accumulate, compress
+from itertools import accumulate
 from operator import itemgetter, le, lt
 from typing import Final, NamedTuple
 
@@ -18,8 +18,7 @@ from contracts import wire
 from contracts.errors import InvalidRecord
 from contracts.label import Label
 from monitor.counts.ballot import LabelOf, label_of
-from monitor.counts.join_record import ID_CHARS_MAX, ROWS_MAX
-from monitor.counts.panes import TIME_US_MAX
+from monitor.counts.batches import Batch, batches_of
 from monitor.counts.record_type import Record, RecordDecoder
 from monitor.counts.sheets import Sheet, VersionKey, sheets_of
 from prediction_log.compact import MARK
@@ -44,23 +43,6 @@ class Fresh(NamedTuple):
     entries: list[Entry]
     seen: Seen
     duplicates: int
-
-
-class Batch(NamedTuple):
-    """Predictions of one version in one variant, and where each stands: the number of its log, and its seq there."""
-
-    logs: list[int]
-    seqs: list[int]
-    records: list[Record]
-
-    def where(self, wanted: Sequence[bool]) -> "Batch":
-        """Those that are wanted."""
-        logs, seqs, records = self
-        return Batch(list(compress(logs, wanted)), list(compress(seqs, wanted)), list(compress(records, wanted)))
-
-    def times(self) -> tuple[list[int], list[int]]:
-        """When each happened and when it was received, in microseconds."""
-        return [record.event_us for record in self.records], [record.received_us for record in self.records]
 
 
 class Decoded(NamedTuple):
@@ -96,7 +78,7 @@ def decode(entries: Sequence[Entry], decoder: RecordDecoder, log_number: Callabl
     if compact:
         plain = [entry for entry in predictions if not entry.payload.startswith(MARK)]
     batches: list[tuple[VersionKey, Batch | Sheet]] = []
-    batches += _batches(_decoded(decoder, plain, odd), log_number, odd).items()
+    batches += batches_of(*_decoded(decoder, plain, odd), log_number, odd.refuse)
     batches += sheets_of(compact, log_number, odd.refuse)
     labels = list(_labels([entry for entry in entries if entry.kind is label], odd))
     return Decoded(batches, labels, odd.tally, odd.unreadable)
@@ -163,46 +145,26 @@ def _labels(entries: Sequence[Entry], odd: _Odd) -> Iterator[LabelOf]:
             yield label
 
 
-def _decoded(decoder: RecordDecoder, entries: Sequence[Entry], odd: _Odd) -> list[tuple[Entry, Record]]:
-    try:
-        return list(zip(entries, map(decoder.decode, [entry.payload for entry in entries]), strict=True))
-    except _UNDECODABLE:
-        return list(_decoded_singly(decoder, entries, odd))
+def _decoded(decoder: RecordDecoder, entries: Sequence[Entry], odd: _Odd) -> tuple[Sequence[Entry], Sequence[Record]]:
+    """The entries that are records, and these."""
+    payloads = [entry.payload for entry in entries]
+    for decode_all in (decoder.decode_single, decoder.decode):
+        try:
+            return entries, list(map(decode_all, payloads))
+        except _UNDECODABLE:  # not single rows; or one of them is no record
+            continue
+    return _decoded_singly(decoder, entries, odd)
 
 
-def _decoded_singly(decoder: RecordDecoder, entries: Sequence[Entry], odd: _Odd) -> Iterator[tuple[Entry, Record]]:
+def _decoded_singly(
+    decoder: RecordDecoder, entries: Sequence[Entry], odd: _Odd
+) -> tuple[Sequence[Entry], Sequence[Record]]:
+    found, records = [], []
     for entry in entries:
         try:
-            record = decoder.decode(entry.payload)
+            records.append(decoder.decode(entry.payload))
         except _UNDECODABLE:
             odd.refuse(entry, "prediction")
         else:
-            yield entry, record
-
-
-def _batches(
-    decoded: Sequence[tuple[Entry, Record]], log_number: Callable[[str], int], odd: _Odd
-) -> dict[VersionKey, Batch]:
-    if not decoded:
-        return {}
-    entries, records = zip(*decoded, strict=True)
-    numbers = {log_id: log_number(log_id) for log_id in {entry.log_id for entry in entries}}
-    batch = Batch([numbers[entry.log_id] for entry in entries], [entry.seq for entry in entries], list(records))
-    inside = [_in_bounds(record, len(entry.payload)) for entry, record in decoded]
-    if not all(inside):
-        for (entry, _), is_inside in zip(decoded, inside, strict=True):
-            if not is_inside:
-                odd.refuse(entry, "out_of_range")
-        batch = batch.where(inside)
-    keys = [(record.model, record.version, record.digest, record.variant) for record in batch.records]
-    found = set(keys)
-    if len(found) == 1:
-        return {keys[0]: batch}
-    return {key: batch.where([own == key for own in keys]) for key in sorted(found)}
-
-
-def _in_bounds(record: Record, size: int) -> bool:
-    """Whether times, rows and id are such as can be counted; `size` bytes cannot hold more rows than that."""
-    times = record.event_us | record.received_us  # negative if one is, and as long as the longer
-    rows_max = min(size, ROWS_MAX)
-    return 0 <= times < TIME_US_MAX and 0 <= record.rows <= rows_max and len(record.prediction_id) <= ID_CHARS_MAX
+            found.append(entry)
+    return found, records

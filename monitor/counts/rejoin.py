@@ -19,10 +19,11 @@ from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
+from monitor.counts.batches import Batch
 from monitor.counts.fold import joinable
 from monitor.counts.gather import gather
 from monitor.counts.generation import Generation, decode_generation
-from monitor.counts.intake import Batch, Decoded, Seen, chunks, covers, decode, fresh
+from monitor.counts.intake import Decoded, Seen, chunks, covers, decode, fresh
 from monitor.counts.join import join
 from monitor.counts.join_book import Horizon, JoinBook
 from monitor.counts.join_record import JoinRecord

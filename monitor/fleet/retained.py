@@ -95,7 +95,7 @@ async def _read(
         batch = empty_batch()
         for place, records in fetched.records.items():
             end = left.get(place, 0)
-            decoder.decode(kinds[place.topic], [record for record in records if record.offset < end], batch)
+            decoder.decode(kinds[place.topic], place, [one for one in records if one.offset < end], batch)
         if batch.entries:
             yield batch.entries
         at = {place: await consumer.position(place) for place in left}

@@ -150,7 +150,7 @@ class _TopicsReader:
         for tp, records in fetched.records.items():
             batch = empty_batch()
             due = [record for record in records if record.offset < ends[tp]]
-            self._decoder.decode(self._kinds[tp.topic], due, batch)
+            self._decoder.decode(self._kinds[tp.topic], tp, due, batch)
             self._tally.take(self._lane(tp), batch)
         for letter in fetched.unreadable:
             self._tally.unreadable[letter.reason.partition(":")[0]] += 1

@@ -16,7 +16,7 @@ import msgspec
 from contracts.errors import InvalidRecord
 from prediction_log.finding import Finding
 from prediction_log.forward.cursor import Cursor, Lane
-from prediction_log.kafka.message import Headers, Place, control_headers, headers_of, key_of
+from prediction_log.kafka.message import Headers, Headings, Place, control_headers, key_of, keys_of
 from prediction_log.kafka.partitioning import partitions_of
 from prediction_log.position import Entry, Position
 from prediction_log.rendering import rendered
@@ -69,18 +69,18 @@ class Trail:
     def messages(self, keyed: Keyed, suspects: frozenset[int]) -> list[Message]:
         """The records as messages, a tombstone for each poisonous one; `suspects`, by seq, go alone."""
         messages = []
-        lanes, slot, segment = self._lanes, self._slot, self.segment
+        lanes, segment = self._lanes, self.segment
+        headings, make = Headings(self._slot, self._log_id, segment), tuple.__new__
         rows = zip(keyed.entries, keyed.keys, keyed.values, self._lanes_of(keyed), strict=True)
-        for entry, key, value, lane in rows:
-            seq = entry.seq
+        for (_, seq, kind, *_), key, value, lane in rows:
             after, count = lanes.get(lane, (0, 0))
             lanes[lane] = (seq, count + 1)
-            place = Place(entry.log_id, segment, seq, after, count + 1)
             if seq in keyed.poison:
-                messages.append(self._tombstone(lane, key, place, entry.kind, len(value), keyed.poison[seq]))
+                place = Place(self._log_id, segment, seq, after, count + 1)
+                messages.append(self._tombstone(lane, key, place, kind, len(value), keyed.poison[seq]))
             else:
-                headers = headers_of(slot, entry.kind, place, value)
-                messages.append(Message(lane, key, value, headers, seq, seq in suspects))
+                headers = headings.of(kind, seq, after, count + 1, value)
+                messages.append(make(Message, (lane, key, value, headers, seq, seq in suspects)))
         return messages
 
     def _lanes_of(self, keyed: Keyed) -> list[Lane]:
@@ -115,15 +115,22 @@ class Trail:
 
 def keyed(entries: Sequence[Entry], condemned: Mapping[int, str]) -> Keyed:
     """Find each record's key and value; where there is none the record is poison, and its place in the log is the key."""
-    keys, poison = [], dict(condemned)
+    poison = dict(condemned)
     values = _values_of(entries, poison)
+    (kind, *others) = {entry.kind for entry in entries} or {Kind.LABEL}
+    keys = None if others else keys_of(kind, [entry.payload for entry in entries])
+    return Keyed(entries, _keys_singly(entries, poison) if keys is None else keys, values, poison)
+
+
+def _keys_singly(entries: Sequence[Entry], poison: dict[int, str]) -> list[bytes]:
+    keys = []
     for entry in entries:
         try:
             keys.append(key_of(entry.kind, entry.payload))
         except InvalidRecord as error:
             poison.setdefault(entry.seq, str(error))
             keys.append(f"{entry.log_id}/{entry.seq}".encode())
-    return Keyed(entries, keys, values, poison)
+    return keys
 
 
 def _values_of(entries: Sequence[Entry], poison: dict[int, str]) -> list[bytes]:

@@ -1,17 +1,23 @@
 """Kafka's messages of one topic-partition -> records, control messages, and dead letters. The monitor's hot path.
 
-Enters: consumer records as aiokafka gives them, in offset order. Leaves: what they hold, in that order, added to a batch.
+Enters: records as `fetching` gives them, in offset order. Leaves: what they hold, in that order, added to a batch.
 A message that nothing can be made of becomes a `DeadLetter` with the reason; none is passed over in silence and none
 raises. A record is only accepted in the partition where the law puts its key: elsewhere it would never meet its labels.
 Never asks a broker anything.
 
-Nearly all messages are records of our own forwarder, whose headers stand in one order: these are read by position. All
-others go through `message.read_message`.
+Nearly all messages are records of our own forwarder, whose headers stand in one order: these are read by position, many at
+once, as columns. Where one among them is anything else they are looked at in halves, until it is alone and goes through
+`message.read_message`.
 """
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from itertools import groupby, repeat
+from operator import attrgetter, contains, lt
 from typing import Any, Final, NamedTuple
+
+from aiokafka import TopicPartition
 
 from contracts.errors import InvalidInput
 from contracts.label import read_sent
@@ -31,8 +37,13 @@ AHEAD_US_MAX: Final = 86_400_000_000
 LOGS_KEPT: Final = 65_536
 """Names of streams at hand; when full, all are made again."""
 
+BLOCK_RECORDS: Final = 256
+"""Looked at together: enough to make that cheap, few enough that one odd message does not hold up many."""
+
 _HEADERS: Final = 10
-_DIGITS_MAX: Final = 60
+_CE_TYPE: Final = 2
+_PLACED: Final = slice(5, 9)
+_NUMBER_DIGITS_MAX: Final = 19
 _LOG_ID: Final = re.compile(rb"[0-9a-f]{32}")
 _NAMES: Final = ("log_id", "segment", "seq", "after")
 
@@ -73,29 +84,66 @@ class Decoder:
         self._streams: dict[Kind, dict[bytes, str]] = {kind: {} for kind in LETTERS}
         self._headers = {kind: ("ce_type", name.encode()) for kind, name in TYPES.items()}
 
-    def decode(self, kind: Kind, records: Sequence[Any], batch: Batch) -> None:
+    def decode(self, kind: Kind, place: TopicPartition, records: Sequence[Any], batch: Batch) -> None:
         """Add what the records of one topic-partition, that of `kind`, hold."""
-        streams, type_header, names = self._streams[kind], self._headers[kind], _NAMES
-        append, make = batch.entries.append, tuple.__new__
-        for record, lawful in zip(records, self._lawful(kind, records), strict=True):
-            value, headers = record.value, record.headers
-            if lawful and value and len(headers) == _HEADERS and headers[2] == type_header and record.key in value:
-                (a, log_id), (b, segment), (c, seq), (d, after) = headers[5:9]
-                stream = streams.get(log_id) or self._named(kind, log_id)
-                digits = segment.isdigit() and seq.isdigit() and after.isdigit()
-                if stream and (a, b, c, d) == names and digits and len(seq) + len(after) + len(segment) < _DIGITS_MAX:
-                    number, previous = int(seq), int(after)
-                    if previous < number < 2**63:
-                        append(make(Entry, (stream, number, kind, value, int(segment), previous)))
-                        continue
-            self._decode_slowly(kind, record, batch, lawful=lawful)
+        wanted = self._headers[kind]
+        alike = groupby(records, lambda one: len(one.headers) == _HEADERS and one.headers[_CE_TYPE] == wanted)
+        for are_ours, run in alike:
+            some = list(run)
+            if not are_ours:
+                for record in some:
+                    self._decode_slowly(kind, place, record, batch)
+                continue
+            for start in range(0, len(some), BLOCK_RECORDS):
+                self._decode_block(kind, place, some[start : start + BLOCK_RECORDS], batch)
 
-    def _lawful(self, kind: Kind, records: Sequence[Any]) -> Iterable[bool]:
-        """For each record whether it is where the law puts its key; the audit topic has but one partition."""
+    def read(self, kind: Kind, place: TopicPartition, records: Sequence[Any]) -> list[Entry] | None:
+        """What these records hold, at least one; null where not all are such as our forwarder writes: `decode` them then."""
+        keys, values, headers = zip(*map(_PARTS, records), strict=True)
+        try:
+            columns = list(zip(*headers, strict=True))
+            told = [tuple(zip(*column, strict=True)) for column in columns[_PLACED]]
+            numbers = [list(map(int, column)) for _, column in told[1:]]
+            written = all(map(contains, values, keys))
+            digits = b"".join([b"".join(column) for _, column in told[1:]])
+        except (TypeError, ValueError):
+            return None
+        if len(columns) != _HEADERS or columns[_CE_TYPE].count(self._headers[kind]) != len(records) or not all(keys):
+            return None
+        if any(names.count(name) != len(records) for (names, _), name in zip(told, _NAMES, strict=True)):
+            return None
+        (_, log_ids), *_ = told
+        (segments, seqs, afters), streams = numbers, {log_id: self._stream(kind, log_id) for log_id in set(log_ids)}
+        longest = max(max(map(len, column)) for _, column in told[1:])
+        if not (written and digits.isdigit() and longest <= _NUMBER_DIGITS_MAX and all(streams.values())):
+            return None
+        if not (all(map(lt, afters, seqs)) and max(seqs) < 2**63 and all(self._lawful(kind, place, keys))):
+            return None
+        named = map(streams.__getitem__, log_ids)
+        return list(map(_MAKE_ENTRY, zip(named, seqs, repeat(kind), values, segments, afters, strict=False)))
+
+    def _decode_block(self, kind: Kind, place: TopicPartition, records: Sequence[Any], batch: Batch) -> None:
+        """Those that look like ours: halved until what is odd is alone."""
+        entries = self.read(kind, place, records)
+        if entries is not None:
+            batch.entries.extend(entries)
+        elif len(records) == 1:
+            self._decode_slowly(kind, place, records[0], batch)
+        else:
+            half = len(records) // 2
+            self._decode_block(kind, place, records[:half], batch)
+            self._decode_block(kind, place, records[half:], batch)
+
+    def _lawful(self, kind: Kind, place: TopicPartition, keys: Sequence[bytes | None]) -> Sequence[bool]:
+        """For each key whether it is where the law puts it; the audit topic has but one partition."""
         if kind is Kind.AUDIT:
-            return [record.key is not None for record in records]
-        laws = partitions_of([record.key or b"" for record in records], self._partitions) if records else []
-        return [record.key is not None and law == record.partition for record, law in zip(records, laws, strict=True)]
+            return [key is not None for key in keys]
+        laws = partitions_of([key or b"" for key in keys], self._partitions)
+        return [key is not None and law == place.partition for key, law in zip(keys, laws, strict=True)]
+
+    def _stream(self, kind: Kind, log_id: bytes | None) -> str | None:
+        """The name of a log's stream; null where it is no log's id."""
+        return self._streams[kind].get(log_id or b"") or self._named(kind, log_id)
 
     def _named(self, kind: Kind, log_id: bytes | None) -> str | None:
         if log_id is None or not _LOG_ID.fullmatch(log_id):
@@ -105,14 +153,15 @@ class Decoder:
             streams.clear()
         return streams.setdefault(log_id, f"{LETTERS[kind]}:{log_id.decode()}")
 
-    def _decode_slowly(self, kind: Kind, record: Any, batch: Batch, *, lawful: bool) -> None:
+    def _decode_slowly(self, kind: Kind, place: TopicPartition, record: Any, batch: Batch) -> None:
         found = read_message(kind, record.key, record.value, _headers(record))
         if isinstance(found, Control):
             batch.controls.append((LETTERS[kind], found))
             return
         if isinstance(found, Undecodable):
-            batch.undecodable.append(_dead(record, f"unreadable: {found.reason}"))
+            batch.undecodable.append(_dead(place, record, f"unreadable: {found.reason}"))
             return
+        (lawful,) = self._lawful(kind, place, [record.key])
         trouble = self._misplaced(record, lawful=lawful)
         if trouble is None and isinstance(found, External):
             label = self._label_from_outside(found, record)
@@ -126,7 +175,7 @@ class Decoder:
                 return
             trouble = f"unreadable: seq = {found.seq} is beyond any log"
         assert trouble is not None
-        batch.undecodable.append(_dead(record, trouble))
+        batch.undecodable.append(_dead(place, record, trouble))
 
     def _misplaced(self, record: Any, *, lawful: bool) -> str | None:
         if not record.key:
@@ -157,10 +206,14 @@ def empty_batch() -> Batch:
     return Batch([], [], [], {}, caught_up=False, findings=[])
 
 
-def _dead(record: Any, reason: str) -> DeadLetter:
-    return DeadLetter(record.topic, record.partition, record.offset, reason, record.key, record.value, _headers(record))
+def _dead(place: TopicPartition, record: Any, reason: str) -> DeadLetter:
+    return DeadLetter(place.topic, place.partition, record.offset, reason, record.key, record.value, _headers(record))
 
 
 def _headers(record: Any) -> list[tuple[str, bytes]]:
     """A header may have no value."""
     return [(name, value or b"") for name, value in record.headers]
+
+
+_PARTS: Final = attrgetter("key", "value", "headers")
+_MAKE_ENTRY: Final[Callable[[Iterable[Any]], Entry]] = partial(tuple.__new__, Entry)

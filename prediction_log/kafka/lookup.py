@@ -98,13 +98,13 @@ class _Sieve:
         """Look at what came."""
         for tp, records in fetched.records.items():
             kind = self._kinds[tp]
-            self._take(kind, [record for record in records if kind is Kind.AUDIT or record.key == self._key])
+            self._take(kind, tp, [record for record in records if kind is Kind.AUDIT or record.key == self._key])
         for letter in fetched.unreadable:
             self._tell(letter.topic, letter.partition, letter.offset, letter.reason)
 
-    def _take(self, kind: Kind, records: Sequence[Any]) -> None:
+    def _take(self, kind: Kind, tp: TopicPartition, records: Sequence[Any]) -> None:
         batch = empty_batch()
-        self._decoder.decode(kind, records, batch)
+        self._decoder.decode(kind, tp, records, batch)
         entries = [_by_log(entry) for entry in batch.entries]
         if kind is Kind.AUDIT:
             self.audits += entries

@@ -19,7 +19,7 @@ from typing import Any, Final, Literal, NamedTuple, cast
 import msgspec
 
 from contracts.errors import InvalidRecord
-from prediction_log.compact import MARK, id_in
+from prediction_log.compact import MARK, id_in, ids_in
 from prediction_log.position import Entry
 from prediction_log.spool.segment import Kind
 
@@ -120,10 +120,44 @@ def key_of(kind: Kind, payload: bytes) -> bytes:
     return encoded
 
 
+def keys_of(kind: Kind, payloads: Sequence[bytes]) -> list[bytes] | None:
+    """`key_of` of each, where that can be said of all at once; else null."""
+    if kind is not Kind.PREDICTION or not payloads:
+        return None
+    try:
+        return ids_in(payloads)
+    except InvalidRecord:
+        return None
+
+
 def headers_of(slot: str, kind: Kind, place: Place, payload: bytes = b"") -> Headers:
     """The headers of a record's message; the payload of an audit record tells which of its types it has."""
-    event_type = _audit_type(payload) if kind is Kind.AUDIT else TYPES[kind]
-    return [*_constant(slot, event_type), *_placed(place)]
+    return Headings(slot, place.log_id, place.segment).of(kind, place.seq, place.after, place.pseq, payload)
+
+
+class Headings:
+    """The headers of records of one segment: what they have in common is made once."""
+
+    def __init__(self, slot: str, log_id: str, segment: int) -> None:
+        self._slot = slot
+        self._log = log_id.encode()
+        self._where = ("log_id", self._log), ("segment", b"%d" % segment)
+        self._constant = {kind: tuple(_constant(slot, name)) for kind, name in TYPES.items()}
+
+    def of(self, kind: Kind, seq: int, after: int, pseq: int, payload: bytes) -> Headers:
+        """Those of one record; the payload of an audit record tells which of its types it has."""
+        constant = self._constant[kind]
+        if kind is Kind.AUDIT:
+            constant = tuple(_constant(self._slot, _audit_type(payload)))
+        number = b"%d" % seq
+        return [
+            *constant,
+            ("ce_id", b"%b/%b" % (self._log, number)),
+            *self._where,
+            ("seq", number),
+            ("after", b"%d" % after),
+            ("pseq", b"%d" % pseq),
+        ]
 
 
 def control_headers(slot: str, kind: ControlKind, event_id: str, place: Place | None = None) -> Headers:

@@ -225,7 +225,7 @@ class KafkaStream(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka's
         batches: dict[int, Batch] = {}
         for tp in sorted(fetched.records, key=lambda tp: tp.topic, reverse=True):  # predictions before their labels
             batch = batches.setdefault(tp.partition, empty_batch())
-            self._decoder.decode(self._topics[tp.topic], fetched.records[tp], batch)
+            self._decoder.decode(self._topics[tp.topic], tp, fetched.records[tp], batch)
         for letter in fetched.unreadable:
             batches.setdefault(letter.partition, empty_batch()).undecodable.append(letter)
         for tp, finding in fetched.findings:
