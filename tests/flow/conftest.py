@@ -120,7 +120,7 @@ class Running(NamedTuple):
         return self.process.wait(timeout)
 
 
-def wait_until(true, seconds=20.0, every=0.02, what="it"):
+def wait_until(true, seconds=20.0, every=0.05, what="it"):
     """Ask until the answer is yes; the bound is for a hung process, not for a slow one."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
