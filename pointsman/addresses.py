@@ -23,14 +23,17 @@ def monitor_address(settings: Settings) -> str:
 
 
 def http_client(address: str, timeout_seconds: float) -> httpx.Client:
-    """A client of this address; InvalidInput where it is none. Proxies of the environment are not for these."""
+    """A client of this address; InvalidInput where it is none. Proxies of the environment are not for these.
+
+    Certificate authorities are read only where they will be asked: it takes as long as importing numpy.
+    """
     try:
         url = httpx.URL(address)
     except httpx.InvalidURL as error:
         raise InvalidInput(f"{address!r} is no address: {error}") from None
     if url.scheme not in {"http", "https"} or not url.host:
         raise InvalidInput(f"{address!r} is no address: write one such as http://127.0.0.1:8000")
-    return httpx.Client(base_url=url, timeout=timeout_seconds, trust_env=False)
+    return httpx.Client(base_url=url, timeout=timeout_seconds, trust_env=False, verify=url.scheme == "https")
 
 
 def reason_of(response: httpx.Response) -> str:

@@ -50,9 +50,10 @@ def admin_address(settings: Settings) -> str:
 
 @asynccontextmanager
 async def admin_client(address: str) -> "AsyncIterator[AdminClient]":
-    """A client of the admin API at `address`, such as http://127.0.0.1:8003."""
+    """A client of the admin API at `address`, such as http://127.0.0.1:8003; authorities are read for https alone."""
     timeout = httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
-    async with httpx.AsyncClient(base_url=_checked(address), timeout=timeout, trust_env=False) as http:
+    url = _checked(address)
+    async with httpx.AsyncClient(base_url=url, timeout=timeout, trust_env=False, verify=url.scheme == "https") as http:
         yield AdminClient(http)
 
 

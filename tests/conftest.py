@@ -3,7 +3,9 @@
 import asyncio
 import json
 import os
+import ssl
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +220,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             not item.path.name.startswith(("test_fleet_", "test_demo_command", "test_group", "test_mlflow_registry"))
         )
     )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def authorities_read_once() -> Iterator[None]:
+    """Tests ask by plain HTTP, thousands of times: httpx would read all certificate authorities for each, 50 ms of CPU."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ssl, "create_default_context", cache(ssl.create_default_context))
+        yield
 
 
 @pytest.fixture(scope="session")

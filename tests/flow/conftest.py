@@ -1,6 +1,7 @@
 """Real processes: small ONNX models in a folder, and a whole Pointsman on free ports around them."""
 
 import asyncio
+import contextlib
 import json
 import os
 import re
@@ -73,10 +74,8 @@ BINARY = {"kind": "binary", "output": "probabilities", "classes": [0, 1], "posit
 FLOATS = {"distance": TensorProto.FLOAT, "hour": TensorProto.FLOAT}
 
 
-@pytest.fixture
-def registry(tmp_path):
-    """`flight-delay` with versions 1 and 2 on the same inputs, 3 that also needs `temp`, and 4 that fails at every run."""
-    root = tmp_path / "models" / "flight-delay"
+def four_versions(root):
+    """Versions 1 and 2 on the same inputs, 3 that also needs `temp`, and 4 that fails at every run; champion is 1."""
     scoring_model(root / "1" / "model.onnx", FLOATS, [0.001, 0.05], -2.0)
     scoring_model(root / "2" / "model.onnx", FLOATS, [0.002, 0.05], -2.5)
     scoring_model(root / "3" / "model.onnx", FLOATS | {"temp": TensorProto.FLOAT}, [0.001, 0.05, -0.01], -1.0)
@@ -84,6 +83,12 @@ def registry(tmp_path):
     for version in "1234":
         (root / version / "model.json").write_text(json.dumps({"task": BINARY, "owner": "tests"}))
     (root / "aliases.json").write_text(json.dumps({"champion": "1"}))
+
+
+@pytest.fixture
+def registry(tmp_path):
+    """A folder with `flight-delay`, of four versions."""
+    four_versions(tmp_path / "models" / "flight-delay")
     return tmp_path / "models"
 
 
@@ -120,7 +125,7 @@ class Running(NamedTuple):
         return self.process.wait(timeout)
 
 
-def wait_until(true, seconds=20.0, every=0.02, what="it"):
+def wait_until(true, seconds=20.0, every=0.05, what="it"):
     """Ask until the answer is yes; the bound is for a hung process, not for a slow one."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -140,10 +145,43 @@ def answers(url):
 @pytest.fixture
 def start(tmp_path, registry):
     """Start a Pointsman: `start("up", workers=2, **settings)`; all of it is gone after the test."""
+    with starting(tmp_path, registry) as launch:
+        yield launch
+
+
+@pytest.fixture(scope="module")
+def shared(request, tmp_path_factory):
+    """One `up` for all tests of a file that name the fixture `model`: each has a model of its own there, by the test's name."""
+    folder = tmp_path_factory.mktemp("shared")
+    for item in request.session.items:
+        if item.path == request.path and "model" in item.fixturenames:
+            four_versions(folder / "models" / item.name)
+    with starting(folder, folder / "models") as launch:
+        yield launch("up", workers=2)
+
+
+class Model(NamedTuple):
+    """A model that only one test knows."""
+
+    name: str
+    folder: Path
+    infer: str
+
+
+@pytest.fixture
+def model(request, shared):
+    """This test's own model of four versions on the shared server: no other test moves its traffic or is counted with it."""
+    name = request.node.name
+    return Model(name, Path(shared.environment["POINTSMAN_REGISTRY"]) / name, f"{shared.data}/v2/models/{name}/infer")
+
+
+@contextlib.contextmanager
+def starting(folder, registry):
+    """What starts processes with their state and logs in the folder; in the end all are gone."""
     started = []
 
     def launch(role="up", state=None, ports=None, wait=True, files=None, **settings):
-        state = state or tmp_path / "state"
+        state = state or folder / "state"
         http, admin, monitor = ports or free_ports(3)
         chosen = {
             "registry": registry,
@@ -156,7 +194,7 @@ def start(tmp_path, registry):
         environment = {k: v for k, v in os.environ.items() if not k.startswith("POINTSMAN_")}
         environment |= {f"POINTSMAN_{name.upper()}": str(value) for name, value in chosen.items()}
         command = [sys.executable, "-m", "pointsman", role]
-        log = tmp_path / f"{role}-{len(started)}.log"
+        log = folder / f"{role}-{len(started)}.log"
         with log.open("wb") as out:
             few = [] if files is None else ["sh", "-c", f'ulimit -n {files}; exec "$@"', "sh"]
             process = subprocess.Popen([*few, *command], env=environment, stdout=out, stderr=subprocess.STDOUT)

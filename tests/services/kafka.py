@@ -140,7 +140,7 @@ class Broker(ServerProcess):
             "share.coordinator.state.topic.replication.factor": replicas,
             "share.coordinator.state.topic.min.isr": 1,
             "log.cleaner.backoff.ms": 500,
-            "log.retention.check.interval.ms": 1000,
+            "metadata.max.idle.interval.ms": 0,  # nothing is written while nothing happens: one broker serves all tests
             "log.segment.delete.delay.ms": 0,
         }
         return "".join(f"{name}={value}\n" for name, value in settings.items())
