@@ -81,7 +81,8 @@ class Attempt:
         assert not self.over, "an attempt ends once"
         self.over = True
         if isinstance(result, PointsmanError):
-            self.failure = result
+            # its frames hold this attempt: garbage that only the collector finds, a tenth of a second at a time
+            self.failure = result.with_traceback(None)
         else:
             self.ran = result
         if self.timer is not None:

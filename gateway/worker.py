@@ -53,7 +53,7 @@ from registry_client.registry import FetchedVersion, RegistryClient
 
 HEARTBEAT_SECONDS = 1.0
 SHADOW_DRAIN_SECONDS = 2.0
-SHADOWS_MAX = 1024
+SHADOWS_MAX = 256
 """Shadows under way at once; one more is skipped, and the record says so."""
 QUEUE_MAX = 1024
 """Requests that may wait for one version; one more is refused."""

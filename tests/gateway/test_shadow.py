@@ -1,6 +1,7 @@
 """Shadows are asked where nobody wants an answer; each that is not asked leaves a record that says why."""
 
 import asyncio
+import gc
 import json
 from collections import Counter
 
@@ -10,6 +11,7 @@ from contracts.plan import Change, VersionRef
 from contracts.prediction import Prediction
 from contracts.settings import Settings
 from contracts.wire import decode
+from gateway.attempt import Attempt
 from gateway.clock import system_clock
 from gateway.edge.fast_lane import Arrival, Target
 from gateway.shadow import ASKED_A_STEP
@@ -144,6 +146,25 @@ def test_more_than_may_wait_are_skipped_and_their_records_say_so(shadows):
         await one.all_asked(30)
 
     assert shadows(story, in_flight_max=10) == {("ok", None): 10, ("skipped", "overloaded"): 20}
+
+
+def test_what_is_skipped_leaves_nothing_for_the_garbage_collector(shadows):
+    left = []
+
+    async def story(one):
+        gc.collect()
+        gc.disable()
+        one.ask(30)
+        await one.all_asked(30)
+        await one.until(lambda: not one.worker.shadows._running)
+        await asyncio.sleep(0)
+        left.extend(thing for thing in gc.get_objects() if isinstance(thing, Attempt))
+
+    try:
+        assert shadows(story, in_flight_max=10)["skipped", "overloaded"] == 20
+    finally:
+        gc.enable()
+    assert left == []
 
 
 def test_a_drain_asks_what_still_waits(shadows):
