@@ -1,15 +1,15 @@
 """Asks challengers beside whoever answered, after the reply.
 
 Enters: attempts whose callers were just told. Leaves: one record for each of their shadows: what it said, or why it was
-not asked. Never delays an answer: a few shadows are asked in a step of the event loop in which nobody wants an answer, and
-at most `in_flight_max` are under way or wait for such a step. Every skip is a record, so that the comparison is not biased
-towards quiet hours.
+not asked. Never delays an answer: a few shadows are asked in a step of the event loop in which nobody wants an answer. At
+most `in_flight_max` requests wait for such a step and as many shadows are under way, of VALUES_MAX values in all; every skip
+is a record, so that the comparison is not biased towards quiet hours.
 """
 
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from contracts.errors import Overloaded, PointsmanError, Unavailable
@@ -23,6 +23,12 @@ ANSWERS_WAITING_MAX: Final = 64
 """Shadows are shed while more answers than this wait for the same model's champion."""
 ASKED_A_STEP: Final = 8
 """Requests whose shadows are asked in one step: who comes meanwhile waits for them."""
+VALUES_MAX: Final = 2**24
+"""Values in all inputs of the requests that wait and of the shadows under way: 64 MB of floats."""
+
+
+Waiting = tuple[Attempt, int]
+"""An attempt that is answered, and until when its shadows may be."""
 
 
 class Shadows:
@@ -40,8 +46,9 @@ class Shadows:
         self._clock = clock
         self._in_flight_max = in_flight_max
         self._timeout_ns = int(timeout_ms * 1e6)
-        self._running: set[Attempt] = set()
-        self._waiting: deque[tuple[Attempt, int]] = deque()
+        self._running: dict[Attempt, int] = {}
+        self._waiting: deque[Waiting] = deque()
+        self._values = 0
         self._looking = self._answering = self._draining = False
         self._idle = asyncio.Event()
 
@@ -54,20 +61,24 @@ class Shadows:
         shadowed = [attempt for attempt in told if attempt.serving.points.shadows]
         if not shadowed:
             return
-        room = self._in_flight_max - len(self._waiting)
-        deadline_ns = self._clock.mono_ns() + self._timeout_ns
-        self._waiting.extend([(attempt, deadline_ns) for attempt in shadowed[:room]])
-        if len(shadowed) > room:
-            full = Overloaded(f"{self._in_flight_max} requests wait already for a moment to ask their shadows")
-            self._ask([(attempt, deadline_ns) for attempt in shadowed[room:]], full)
+        deadline_ns, shed = self._clock.mono_ns() + self._timeout_ns, []
+        for attempt in shadowed:
+            values = attempt.call.request.values
+            if len(self._waiting) < self._in_flight_max and self._values + values <= VALUES_MAX:
+                self._waiting.append((attempt, deadline_ns))
+                self._values += values
+            else:
+                shed.append((attempt, deadline_ns))
+        if shed:
+            waiting = f"{len(self._waiting)} requests wait already for a moment to ask their shadows"
+            self._skip(shed, Overloaded(f"{waiting}; with those under way they hold {self._values} values"))
         if not self._looking:
             self._looking = True
             asyncio.get_running_loop().call_soon(self._look)
 
     async def drain(self, seconds: float) -> None:
         """Ask what still waits, as nobody wants answers any more; give it some seconds, and record the rest as skipped."""
-        waiting, self._waiting = self._waiting, deque()
-        self._ask(waiting)
+        self._ask(self._taken(len(self._waiting)))
         self._draining = True
         if self._running:
             self._idle.clear()
@@ -83,35 +94,43 @@ class Shadows:
         if self._answering:
             self._answering = False
         else:
-            few = min(len(self._waiting), ASKED_A_STEP)
-            self._ask([self._waiting.popleft() for _ in range(few)])
+            self._ask(self._taken(ASKED_A_STEP))
         self._looking = bool(self._waiting)
         if self._looking:
             asyncio.get_running_loop().call_soon(self._look)
 
-    def _ask(self, answered_until: Iterable[tuple[Attempt, int]], refusal: PointsmanError | None = None) -> None:
+    def _taken(self, count: int) -> list[Waiting]:
+        """The first of those that wait, at most so many; they wait no more."""
+        taken = [self._waiting.popleft() for _ in range(min(count, len(self._waiting)))]
+        self._values -= sum([attempt.call.request.values for attempt, _ in taken])
+        return taken
+
+    def _skip(self, waiting: Iterable[Waiting], why: PointsmanError) -> None:
+        """Record that the shadows of these are not asked."""
+        shed = list(shadows_of(waiting))
+        for attempt in shed:
+            attempt.end(why)
+        self._over(shed, asked=False)
+
+    def _ask(self, waiting: Iterable[Waiting]) -> None:
         """Start every shadow that may be asked, all of one version together, and record those that may not."""
         groups: dict[Batcher, list[Attempt]] = {}
         shed = []
-        for answered, deadline_ns in answered_until:
-            call, points = answered.call, answered.serving.points
-            for taken in shadow_routes(points, call.unit, call.unit_source):
-                attempt = Attempt(call, answered.serving, taken, deadline_ns)
-                try:
-                    groups.setdefault(self._queue(attempt, refusal), []).append(attempt)
-                    self._running.add(attempt)
-                except Exception as error:  # noqa: BLE001  one request's trouble is not its neighbours'
-                    attempt.end(said(error))
-                    shed.append(attempt)
+        for attempt in shadows_of(waiting):
+            try:
+                groups.setdefault(self._queue(attempt), []).append(attempt)
+                self._running[attempt] = values = attempt.call.request.values
+                self._values += values
+            except Exception as error:  # noqa: BLE001  one request's trouble is not its neighbours'
+                attempt.end(said(error))
+                shed.append(attempt)
         for queue, group in groups.items():
             queue.run(group, self._over)
         if shed:
             self._over(shed, asked=False)
 
-    def _queue(self, attempt: Attempt, refusal: PointsmanError | None) -> Batcher:
+    def _queue(self, attempt: Attempt) -> Batcher:
         """The queue that takes this attempt, fitted; raises why it may not be asked."""
-        if refusal is not None:
-            raise refusal
         if attempt.deadline_ns <= self._clock.mono_ns():
             raise Overloaded("its time was up before there was a moment to ask it")
         serving = attempt.serving
@@ -127,7 +146,7 @@ class Shadows:
 
     def _over(self, attempts: Sequence[Attempt], *, asked: bool = True) -> None:
         """Record what became of shadows: those that could not be asked just now, and those never asked, were skipped."""
-        self._running.difference_update(attempts)
+        self._values -= sum([self._running.pop(attempt, 0) for attempt in attempts])
         if not self._running:
             self._idle.set()
         for attempt in attempts:
@@ -136,3 +155,11 @@ class Shadows:
             self._recorder.later(attempts)
         except Exception:
             logging.getLogger("pointsman.gateway").exception("records of shadows broke")
+
+
+def shadows_of(waiting: Iterable[Waiting]) -> Iterator[Attempt]:
+    """One attempt for each shadow that these requests have."""
+    for answered, deadline_ns in waiting:
+        call, serving = answered.call, answered.serving
+        for taken in shadow_routes(serving.points, call.unit, call.unit_source):
+            yield Attempt(call, serving, taken, deadline_ns)

@@ -193,9 +193,10 @@ class InferCycle(Turn):
             self._hand_over()
 
     def _hand_over(self) -> None:
-        connection = self.connection
+        connection, body = self.connection, bytes(self.body)
+        self.body = b""  # this turn may be known long after its reply: by shadows
         lane = connection.lane
-        lane.take(Arrival(self.target, self.headers, bytes(self.body), self, lane.mono_ns()), connection.loop)
+        lane.take(Arrival(self.target, self.headers, body, self, lane.mono_ns()), connection.loop)
 
 
 class FastLane(Connection):

@@ -33,3 +33,8 @@ class InferRequest(Struct, frozen=True, kw_only=True):
     variant: str | None = None
     event_us: int | None = None
     timeout_us: int | None = None
+
+    @property
+    def values(self) -> int:
+        """How many values all inputs have together."""
+        return sum([len(tensor.data) for tensor in self.inputs.values()])

@@ -22,7 +22,8 @@ from prediction_log.spool.reader import SpoolReader
 from prediction_log.spool.segment import Kind
 from prediction_log.spool.writer import open_writer
 
-BODY = json.dumps({"inputs": [{"name": "x", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3]}]}).encode()
+VALUES = 3
+BODY = json.dumps({"inputs": [{"name": "x", "shape": [1, VALUES], "datatype": "FP32", "data": [1, 2, 3]}]}).encode()
 
 
 class Asker:
@@ -131,8 +132,8 @@ def test_only_a_few_are_asked_in_one_step(shadows):
     seen = []
 
     async def story(one):
-        asked, ask = one.worker.shadows._ask, lambda few, refusal=None: (seen.append(len(few)), asked(few, refusal))
-        one.worker.shadows._ask = ask
+        ask = one.worker.shadows._ask
+        one.worker.shadows._ask = lambda few: (seen.append(len(few)), ask(few))
         one.ask(50)
         await one.all_asked(50)
 
@@ -146,6 +147,20 @@ def test_more_than_may_wait_are_skipped_and_their_records_say_so(shadows):
         await one.all_asked(30)
 
     assert shadows(story, in_flight_max=10) == {("ok", None): 10, ("skipped", "overloaded"): 20}
+
+
+def test_more_values_than_may_be_held_are_skipped_too(shadows, monkeypatch):
+    monkeypatch.setattr("gateway.shadow.VALUES_MAX", 10 * VALUES + VALUES - 1)
+
+    async def story(one):
+        one.ask(30)
+        await one.all_asked(30)
+        await one.until(lambda: not one.worker.shadows._running)
+        assert one.worker.shadows._values == 0
+        one.ask()
+        await one.all_asked(31)
+
+    assert shadows(story) == {("ok", None): 11, ("skipped", "overloaded"): 20}
 
 
 def test_what_is_skipped_leaves_nothing_for_the_garbage_collector(shadows):
