@@ -1,8 +1,6 @@
 """The certificate of logs that a real forwarder sent: complete while it runs, after it died, and when the spool is gone."""
 
 import asyncio
-import gc
-import warnings
 from contextlib import asynccontextmanager
 
 import pytest
@@ -12,6 +10,7 @@ from prediction_log.certificate.kafka_verify import verify_kafka
 from prediction_log.forward.forwarding import serve_forwarder
 from prediction_log.spool.places import log_directories, segment_numbers, segment_path
 from prediction_log.spool.segment import Kind
+from tests.prediction_log.kafka_kit import kill, start_process
 from tests.prediction_log.kafka_messages import change, label, prediction, small
 
 pytestmark = pytest.mark.anyio
@@ -24,25 +23,21 @@ def settings(kafka, tmp_path):
 
 
 @asynccontextmanager
-async def forwarding(settings, *, kill=False):
+async def forwarding(settings):
     stop = asyncio.Event()
     task = asyncio.create_task(serve_forwarder(settings, stop))
     try:
         yield task
     finally:
-        if kill:
-            task.cancel()
         stop.set()
         await asyncio.wait({task})
-        if kill:
-            let_the_kernel_close()
 
 
-def let_the_kernel_close():
-    """What a killed process leaves open is closed for it: aiokafka forgets a connection that is cancelled as it is made."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
+def started(state_dir, process):
+    """Whether this forwarder has said a first word."""
+    assert process.poll() is None, "it ended by itself"
+    status = state_dir / "forwarder.json"
+    return status.exists() and f'"pid":{process.pid},' in status.read_text().replace(" ", "")
 
 
 async def write(open_log, number=300, slot="worker-0"):
@@ -87,11 +82,13 @@ async def test_what_was_written_while_nobody_forwards_is_not_sent_yet(settings, 
     await writer.aclose()
 
 
-async def test_a_forwarder_that_dies_and_comes_again_leaves_duplicates_at_most(settings, open_log):
+async def test_a_forwarder_that_dies_and_comes_again_leaves_duplicates_at_most(settings, open_log, until):
     writers = [await write(open_log, 100, f"worker-{number}") for number in range(2)]
-    for _ in range(3):
-        async with forwarding(settings, kill=True):
-            await asyncio.sleep(0.05)  # wherever it is by then
+    for turn in range(3):
+        process = start_process(settings)
+        await until(lambda: started(settings.state_dir, process))  # noqa: B023 - asked at once
+        await asyncio.sleep(0.05 * turn)  # wherever it is by then
+        kill(process)
     async with forwarding(settings):
         certificate = await ask(settings)
 
