@@ -113,6 +113,7 @@ def compact_records(alike: Sequence[Attempt], now_ns: int) -> list[bytes]:
     for attempt in alike:
         call, route, ran = attempt.call, attempt.route, attempt.ran
         assert ran is not None, "only what ran has a compact record"
+        assert len(call.prediction_id) == 36, call.prediction_id
         odd = b""
         if call.request_id is not None or attempt.extra or attempt.fallback_from is not None:
             odd = odd_of(

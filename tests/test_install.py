@@ -89,19 +89,26 @@ def test_a_file_that_is_not_what_its_lock_says_is_not_installed(run, how):
 
 
 def test_uv_looks_where_pip_does(settings_for_uv):
-    said = settings_for_uv(
-        ":env:.timeout='60'\nglobal.cert='/ca.pem'\nglobal.extra-index-url='file:///two\\nfile:///three'\n"
-        "global.index-url='file:///one'\nglobal.timeout='15.0'\ninstall.find-links='/a /b'\n"
-        "install.index-url='file:///installing'\ndownload.index-url='file:///never'\n"
-    )
+    index, more = "index-url", "extra-index-url"
+    told = [
+        (":env:", "timeout", "60"),
+        ("global", "cert", "ca.pem"),
+        ("global", more, "two\nthree"),
+        ("global", index, "one"),
+        ("global", "timeout", "15.0"),
+        ("install", "find-links", "a b"),
+        ("install", index, "installing"),
+        ("download", index, "never"),
+    ]
+    said = settings_for_uv("".join(f"{section}.{name}={value!r}\n" for section, name, value in told))
     assert said == {
         "UV_SYSTEM_CERTS": "true",
-        "UV_DEFAULT_INDEX": "file:///installing",
-        "UV_INDEX": "file:///two file:///three",
+        "UV_DEFAULT_INDEX": "installing",
+        "UV_INDEX": "two three",
         "UV_INDEX_STRATEGY": "unsafe-best-match",
-        "UV_FIND_LINKS": "/a,/b",
+        "UV_FIND_LINKS": "a,b",
         "UV_HTTP_TIMEOUT": "60",
-        "SSL_CERT_FILE": "/ca.pem",
+        "SSL_CERT_FILE": "ca.pem",
     }
 
 
