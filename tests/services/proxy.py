@@ -33,6 +33,7 @@ class Proxy:
         self._target_port = target_port
         self._loop = asyncio.new_event_loop()
         self._writers: set[asyncio.StreamWriter] = set()
+        self._connections: set[asyncio.Task[None]] = set()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._ready = threading.Event()
         self._stop: asyncio.Event | None = None
@@ -52,8 +53,10 @@ class Proxy:
         self._loop.call_soon_threadsafe(self._cut)
 
     def close(self) -> None:
-        """Reset everything and stop listening."""
+        """Reset everything and stop listening, if that has not been done."""
         assert self._stop is not None
+        if not self._thread.is_alive():
+            return
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(10)
 
@@ -78,13 +81,22 @@ class Proxy:
         server = await asyncio.start_server(self._connected, "127.0.0.1", self.port)
         self._ready.set()
         await self._stop.wait()
-        server.close()
+        for listening in server.sockets:
+            self._loop.remove_reader(listening.fileno())  # a closed server loses what it has accepted but not yet made
+        self.refusing = True
         self._cut()
-        ending = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in ending:
+        for task in self._connections:
             task.cancel()
-        if ending:
-            await asyncio.wait(ending, timeout=CLOSE_SECONDS)
+        await self._ended()
+        server.close()
+
+    async def _ended(self) -> None:
+        """Every connection is gone, or CLOSE_SECONDS are."""
+        until = time.monotonic() + CLOSE_SECONDS
+        while (ending := asyncio.all_tasks() - {asyncio.current_task()}) and time.monotonic() < until:
+            await asyncio.wait(ending, timeout=until - time.monotonic())
+        for _ in range(2):
+            await asyncio.sleep(0)  # a transport that was told to abort closes its socket in the loop's next step
 
     def _cut(self) -> None:
         for writer in list(self._writers):
@@ -96,25 +108,28 @@ class Proxy:
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """A connection's whole life. It ends without a word: asyncio would tell of a task that was cancelled."""
+        own = asyncio.current_task()
+        assert own is not None
+        self._connections.add(own)
         with contextlib.suppress(asyncio.CancelledError):
             await self._join(reader, writer)
+        self._connections.discard(own)
 
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self.refusing:
-            writer.transport.abort()
-            return
+        both = [writer]
         try:
+            if self.refusing:
+                return
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
-        except OSError:
-            writer.transport.abort()
-            return
-        self._writers |= {writer, far_writer}
-        try:
+            both.append(far_writer)
+            self._writers.update(both)
             await asyncio.gather(
                 self._pass(reader, far_writer, reply=False), self._pass(far_reader, writer, reply=True)
             )
+        except OSError:
+            pass
         finally:
-            for one in (writer, far_writer):
+            for one in both:
                 self._writers.discard(one)
                 one.transport.abort()
 

@@ -1,6 +1,10 @@
 """The servers that tests lean on do what they say: start, stop, keep, and be slow when told."""
 
+import contextlib
+import gc
 import socket
+import sys
+import threading
 import time
 
 import redis as client
@@ -58,6 +62,32 @@ def test_a_proxy_delays_and_cuts(redis_server, make_proxy):
             assert line.recv(100) == b""
         except ConnectionResetError:
             pass
+
+
+def test_a_proxy_that_closes_leaves_no_connection_behind(redis_server, make_proxy, monkeypatch):
+    """One that is left to the collector warns, and fails whatever test runs by then."""
+    lines, left = [], []
+    monkeypatch.setattr(sys, "unraisablehook", lambda told: left.append(str(told.exc_value)))
+
+    def connect(proxy, until):
+        while not until.is_set():
+            with contextlib.suppress(OSError):
+                lines.append(socket.create_connection(("127.0.0.1", proxy.port), timeout=10))
+
+    for _ in range(10):
+        proxy, closed = make_proxy(redis_server.port), threading.Event()
+        connecting = threading.Thread(target=connect, args=(proxy, closed))
+        connecting.start()
+        time.sleep(0.02)
+        proxy.close()
+        closed.set()
+        connecting.join()
+        for line in lines:
+            line.close()
+        lines.clear()
+    gc.collect()
+
+    assert left == []
 
 
 def test_ports_of_servers_are_none_that_clients_ends_or_other_runners_get(monkeypatch):

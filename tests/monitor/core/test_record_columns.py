@@ -1,14 +1,16 @@
 """Records that are decoded and looked at as columns are counted as when each is decoded alone and looked at by itself."""
 
+import contextlib
 import json
+import sqlite3
 from unittest.mock import patch
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from contracts.wire import encode
 from monitor.counts import intake, join_keys
-from monitor.counts.join_record import TEXT, JoinRecord, id_key
+from monitor.counts.join_record import HEAD, HEAD_TYPE, TEXT, JoinRecord, id_key
 from prediction_log.spool.reader import Entry
 from prediction_log.spool.segment import Kind
 from tests.monitor.core.conftest import T0, TASKS, make_output, make_prediction, uuid7
@@ -35,6 +37,7 @@ ODD = st.fixed_dictionaries(
     },
 )
 RECORD = st.tuples(FEATURES, st.one_of(st.just({}), st.just({}), ODD))
+GROUP_BYTES = HEAD_TYPE["group"].itemsize
 BROKEN = st.sampled_from([b"", b"{}", b"[1]", b"\xff\xfe", b'{"schema":1', b"null", b"[" * 2000])
 
 
@@ -51,8 +54,23 @@ def counted_of(world, path, kind, payloads, records_max):
     references = {("m", version): world.make_reference(kind, version) for version in "12"}
     refused = []
     world.run(world.make_consumer(path, entries, world.make_catalogue(references), records_max, refuse=refused.extend))
-    join_rows = {key: row for key, row in world.read_join_rows(path).items() if key.startswith(join_keys.RECORD)}
-    return world.read_counts(path), world.read_counters(path), join_rows, sorted(refused)
+    groups = read_groups(path)
+    left = {
+        key: (groups[HEAD.unpack_from(body)[0]], body[GROUP_BYTES:])
+        for key, body in world.read_join_rows(path).items()
+        if key.startswith(join_keys.RECORD)
+    }
+    return world.read_counts(path), world.read_counters(path), left, sorted(refused)
+
+
+def read_groups(path):
+    """What each group's number stands for; the numbers say only which group was seen first."""
+    query = (
+        "SELECT grp.number, model, version, digest, fingerprint, variant"
+        " FROM grp JOIN generation ON generation.number = grp.generation"
+    )
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        return {number: tuple(key) for number, *key in connection.execute(query)}
 
 
 @settings(suppress_health_check=list(HealthCheck), deadline=None, max_examples=25)
@@ -60,6 +78,7 @@ def counted_of(world, path, kind, payloads, records_max):
     kind=st.sampled_from(sorted(TASKS)),
     given_records=st.lists(st.one_of(RECORD, RECORD, RECORD, BROKEN), min_size=1, max_size=8),
 )
+@example(kind="binary", given_records=[({}, {"version": "2"}), ({}, {})])
 def test_columns_count_what_each_record_counts(world, tmp_path_factory, kind, given_records):
     path = tmp_path_factory.mktemp("columns")
     payloads = [
