@@ -79,11 +79,15 @@ class CardStep(Contract, frozen=True, kw_only=True):
 
 
 class CardGate(Contract, frozen=True, kw_only=True):
-    """What one gate found of these files. `checks` were asked; `open` names those that did not pass."""
+    """What one gate found of these files. `checks` were asked; `open` names those that did not pass. What the gate asked is
+    told by the hashes of `contracts.gate.GateResult`, empty in a card that an older release wrote.
+    """
 
     gate_id: str
     outcome: GateOutcome
     baseline: VersionRef | None
+    policy_sha256: str = ""
+    data_sha256: str = ""
     evaluated_us: int
     who: str
     checks: int

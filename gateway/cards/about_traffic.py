@@ -51,7 +51,7 @@ def gates(card: Card) -> Section:
     """What gates found of these files, newest first."""
     grid = None
     if card.gates is not None:
-        head = ("when (UTC)", "outcome", "against", "who", "checks", "not passed", "gate")
+        head = ("when (UTC)", "outcome", "against", "who", "checks", "not passed", "policy", "data", "gate")
         grid = Grid(head, tuple(map(_gate, card.gates)), frozenset({4}))
     return Section("Gates", _none(card.gates, "no gate of these files is kept"), grid, gaps_of(card, "gates"))
 
@@ -107,6 +107,8 @@ def _gate(gate: CardGate) -> tuple[Word, ...]:
         Word(gate.who),
         Word(f"{gate.checks:,}"),
         Word(", ".join(gate.open) or NONE),
+        Word(gate.policy_sha256[:12] or NONE),
+        Word(gate.data_sha256[:12] or NONE),
         Word(gate.gate_id),
     )
 

@@ -234,6 +234,8 @@ def _gate(gate: GateResult) -> CardGate:
         gate_id=gate.gate_id,
         outcome=gate.outcome,
         baseline=gate.baseline,
+        policy_sha256=gate.policy_sha256,
+        data_sha256=gate.data_sha256,
         evaluated_us=gate.evaluated_us,
         who=gate.who,
         checks=len(gate.checks),

@@ -83,6 +83,7 @@ def test_gates_count_for_the_bytes_and_name_what_did_not_pass():
         ("pass", (), 2),
     ]
     assert found.gates[0].baseline == ONE
+    assert (found.gates[0].policy_sha256, found.gates[0].data_sha256) == ("b" * 64, "a" * 64)
     assert reasons(found, "gates") == ["1 more are of other files under this version and say nothing here"]
 
 

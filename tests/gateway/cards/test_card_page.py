@@ -64,7 +64,16 @@ def test_everything_of_the_card_is_on_the_page():
         *("depth", "6", "approved_by", "grace", "0.8125", "[any, 2]", "age, plan", "FP32"),
         *("9,000", "8,000, of them 400 positive", "0.8100", "land=DE", "0.7900", "not recorded", "h" * 64),
         *("revision 3", "canary-2 (canary), 5%", "canary-2 (canary), 1%", "because", "worker-0"),
-        *("01890000-0000-7000-8000-000000000001", "1 (d1)", "inconclusive", "0.7500", "0.7400 to 0.7600", "1,234"),
+        *(
+            "01890000-0000-7000-8000-000000000001",
+            "b" * 12,
+            "a" * 12,
+            "1 (d1)",
+            "inconclusive",
+            "0.7500",
+            "0.7400 to 0.7600",
+            "1,234",
+        ),
     ):
         assert word in text, word
     assert "not known" not in text
