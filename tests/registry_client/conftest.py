@@ -1,5 +1,6 @@
-"""A registry folder, a cache, and the means to fill them."""
+"""A registry folder, a cache, the means to fill them, and an MLflow server that plays badly beside its client."""
 
+import asyncio
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,12 @@ import pytest
 
 from contracts.reference import Reference
 from contracts.wire import encode, encode_canonical
+from registry_client.cache import VersionCache
 from registry_client.folder import FolderRegistry
+from registry_client.limits import Limits
+from registry_client.mlflow import MlflowRegistry
+from registry_client.mlflow_rest import Access, MlflowRest
+from tests.registry_client.lying_server import MLMODEL, LyingServer
 
 
 @pytest.fixture
@@ -58,3 +64,55 @@ def rewrite() -> Callable[[Path, bytes], None]:
         other.replace(path)
 
     return rewrite
+
+
+@pytest.fixture
+def files(graphs: Any) -> dict[str, bytes]:
+    """The files of version 1 of `m` at the server that `meet` starts."""
+    return {"MLmodel": MLMODEL, "net.onnx": graphs.mlp().SerializeToString()}
+
+
+@pytest.fixture
+def meet(tmp_path: Path, files: dict[str, bytes]) -> Callable[..., Any]:
+    """Runs a scenario `(server, registry)` with a server that has version 1 of `m`."""
+
+    def meet(scenario: Callable[..., Any], limits: Limits | None = None, **seconds: float) -> Any:
+        async def run() -> Any:
+            bounds = limits or Limits()
+            ticks = iter(range(0, 10**9, 100))
+            async with LyingServer(dict(files)) as server:
+                rest = MlflowRest(Access(url=server.url, headers={}), bounds, **seconds)
+                registry = MlflowRegistry(
+                    rest,
+                    VersionCache(tmp_path / "cache", bounds, "liar"),
+                    bounds,
+                    clock=lambda: float(next(ticks)),
+                    draw=lambda: 0.5,
+                )
+                try:
+                    async with asyncio.timeout(60):
+                        return await scenario(server, registry)
+                finally:
+                    await registry.aclose()
+
+        return asyncio.run(run())
+
+    return meet
+
+
+@pytest.fixture
+def rejection(meet: Callable[..., Any]) -> Callable[..., str]:
+    """The error that asking raises: `rejection(wish, kind, "models" or "fetch")`."""
+
+    def rejection(wish: Callable[[LyingServer], None], kind: type[Exception], ask: str = "fetch", **more: Any) -> str:
+        async def scenario(server: LyingServer, registry: MlflowRegistry) -> str:
+            wish(server)
+            with pytest.raises(kind) as caught:
+                await (
+                    registry.fetch("m", "1") if ask == "fetch" else getattr(registry, ask)(*["m"] * (ask != "models"))
+                )
+            return str(caught.value)
+
+        return str(meet(scenario, **more))
+
+    return rejection

@@ -37,6 +37,10 @@ def refused(status: int, code: str, message: str) -> Answer:
     return said({"error_code": code, "message": message}, status)
 
 
+HTML = Answer(200, b"<html>Sign in</html>", "text/html; charset=utf-8")
+MLMODEL = b"flavors: {onnx: {data: net.onnx}, python_function: {loader_module: mlflow.onnx}}\n"
+
+
 class LyingServer:
     """`files` are those of version 1 of the model `m`; `instead` says what to answer on a path, by its end. `told` is what
     came in POSTs.
@@ -126,3 +130,12 @@ class LyingServer:
         if content is None:
             return refused(404, "RESOURCE_DOES_NOT_EXIST", "no such artifact")
         return Answer(200, content, "application/octet-stream")
+
+
+def instead(path: str, answer: Answer) -> Callable[[LyingServer], None]:
+    """A wish: whoever asks for `path` gets this."""
+
+    def wish(server: LyingServer) -> None:
+        server.instead[path] = answer
+
+    return wish
