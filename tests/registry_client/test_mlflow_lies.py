@@ -8,14 +8,7 @@ from contracts.errors import ModelRejected, NotFound, RegistryUnavailable
 from registry_client.choice import open_registry
 from registry_client.limits import Limits
 from registry_client.mlflow_rest import Access
-from tests.registry_client.lying_server import (
-    HTML,
-    Answer,
-    LyingServer,
-    instead,
-    refused,
-    said,
-)
+from tests.registry_client.lying_server import HTML, Answer, LyingServer, instead, refused, said
 
 
 @pytest.mark.parametrize(

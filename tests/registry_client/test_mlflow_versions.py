@@ -6,12 +6,7 @@ import json
 import pytest
 
 from contracts.errors import ModelRejected, NotFound
-from tests.registry_client.lying_server import (
-    ARTIFACTS,
-    HTML,
-    ROOT,
-    refused,
-)
+from tests.registry_client.lying_server import ARTIFACTS, HTML, ROOT, refused
 
 
 def test_the_server_as_it_should_be(meet, files):
