@@ -14,18 +14,16 @@ from gateway.traffic import shifts
 from gateway.traffic.alias_following import AliasFollower
 from registry_client.folder import FolderRegistry
 from tests.gateway.gate_results import gate_result
-from tests.gateway.test_plans import Host, looked, settled, state
+from tests.gateway.plan_host import looked, settled, state
 
 IDS = itertools.count()
 CLOCK = Clock(now_us=lambda: 1_000_000, mono_ns=lambda: 0, new_id=lambda: f"id-{next(IDS)}")
 
 
 @pytest.fixture
-def host(tmp_path, graphs):
-    made = Host(tmp_path, graphs)
-    made.alias(champion="1")
-    yield made
-    made.pool.shutdown()
+def host(host):
+    host.alias(champion="1")
+    return host
 
 
 def told(host, kind):
