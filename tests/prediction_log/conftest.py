@@ -1,15 +1,15 @@
-"""What the tests of the log share: a clock that stands still, disks that fail or remember, and a small log on disk."""
+"""What the tests of the log share: a clock that stands still, disks that fail, a small log on disk, and Kafka's topics."""
 
 import asyncio
 import errno
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
+from aiokafka.admin import NewPartitions, NewTopic
 
 from prediction_log.finding import Finding
 from prediction_log.kafka.topics import topics_of
@@ -29,6 +29,9 @@ from prediction_log.spool.segment import (
 )
 from prediction_log.spool.tail import LogTail
 from prediction_log.spool.writer import open_writer
+from tests.prediction_log.kafka_admin import admin_of
+from tests.prediction_log.kafka_messages import Host, small
+from tests.prediction_log.stream_member import Member
 
 LOG_ID = bytes(range(16))
 SYNCS = {os.fsync, os.fdatasync}
@@ -197,16 +200,12 @@ def make_topics(kafka: Any) -> Callable[..., Any]:
     """Makes a fleet's topics before the forwarder does, its streams with four partitions and this configuration."""
 
     async def made(prefix: str, configs: dict[str, str]) -> None:
-        admin = AIOKafkaAdminClient(bootstrap_servers=kafka.address)
-        await admin.start()
-        try:
-            topics = topics_of(prefix)
-            streams = (topics.predictions, topics.labels)
+        topics = topics_of(prefix)
+        streams = (topics.predictions, topics.labels)
+        async with admin_of(kafka.address) as admin:
             await admin.create_topics([NewTopic(name, 4, 1, topic_configs=configs) for name in streams])
             compacted = {"cleanup.policy": "compact"}
             await admin.create_topics([NewTopic(topics.summaries, 4, 1, topic_configs=compacted)])
-        finally:
-            await admin.close()
 
     return made
 
@@ -216,13 +215,22 @@ def grow_topics(kafka: Any) -> Callable[..., Any]:
     """Gives a fleet's streams more partitions, as its operator would."""
 
     async def grown(prefix: str, partitions: int) -> None:
-        admin = AIOKafkaAdminClient(bootstrap_servers=kafka.address)
-        await admin.start()
-        try:
-            topics = topics_of(prefix)
-            names = (topics.predictions, topics.labels, topics.summaries)
+        topics = topics_of(prefix)
+        names = (topics.predictions, topics.labels, topics.summaries)
+        async with admin_of(kafka.address) as admin:
             await admin.create_partitions({name: NewPartitions(partitions) for name in names})
-        finally:
-            await admin.close()
 
     return grown
+
+
+@pytest.fixture
+async def host(kafka: Any) -> AsyncIterator[Host]:
+    """A sender to topics of this test's own, of four partitions; see `Host`."""
+    async with Host(kafka.address, small(kafka.prefix())) as host:
+        yield host
+
+
+@pytest.fixture
+def member(kafka: Any, host: Host) -> Callable[..., Member]:
+    """Makes members that read what `host` sends; see `Member`."""
+    return lambda *more, **named: Member(kafka.address, host.options, *more, **named)

@@ -144,3 +144,9 @@ class Host:
 def small(prefix, partitions=4, **more):
     """Options of a small fleet."""
     return KafkaOptions(prefix=prefix, partitions=partitions, **more)
+
+
+def place_headers(**changes):
+    """The headers of record 1 with some of them changed; None leaves one out."""
+    headers = dict(headers_of("worker-0", Kind.PREDICTION, Place(LOG, 1, 1, 0, 1)))
+    return [(name, value) for name, value in (headers | changes).items() if value is not None]
