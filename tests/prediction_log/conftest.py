@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from aiokafka.admin import NewPartitions, NewTopic
 
+from prediction_log.certificate.kafka_verify import verify_kafka
 from prediction_log.finding import Finding
 from prediction_log.kafka.topics import topics_of
 from prediction_log.position import Entry, Position
@@ -234,3 +235,14 @@ async def host(kafka: Any) -> AsyncIterator[Host]:
 def member(kafka: Any, host: Host) -> Callable[..., Member]:
     """Makes members that read what `host` sends; see `Member`."""
     return lambda *more, **named: Member(kafka.address, host.options, *more, **named)
+
+
+@pytest.fixture
+def certify(kafka: Any, host: Host) -> Callable[..., Any]:
+    """Asks for the certificate of all that `host` sent, with the spools of these state directories: `certify(*state_dirs)`."""
+
+    async def ask(*state_dirs: Path, **more: Any) -> Any:
+        await host.producer.flush()
+        return await verify_kafka(kafka.address, host.options, state_dirs, **({"wait_seconds": 0} | more))
+
+    return ask

@@ -141,6 +141,28 @@ class Host:
         await self.producer.flush()
 
 
+def lane(number):
+    """The partition of prediction `number`, of the four of a small fleet."""
+    return partitions_of([prediction_id(number).encode()], 4)[0]
+
+
+async def some(host, log_id=LOG, *, leave_out=()):
+    """Thirty predictions, ten labels, one change: seqs 1 to 41; some of them never arrive."""
+    for seq in range(1, 31):
+        await send(host, Kind.PREDICTION, prediction(seq), seq, log_id, leave_out)
+    for seq in range(31, 41):
+        await send(host, Kind.LABEL, label(seq - 30), seq, log_id, leave_out)
+    await send(host, Kind.AUDIT, change(1), 41, log_id, leave_out)
+
+
+async def send(host, kind, payload, seq, log_id, leave_out):
+    """Send a record, or only take its links where it never arrives."""
+    if seq in leave_out:
+        host.place(kind, payload, seq, log_id)
+    else:
+        await host.send(kind, payload, seq, log_id)
+
+
 def small(prefix, partitions=4, **more):
     """Options of a small fleet."""
     return KafkaOptions(prefix=prefix, partitions=partitions, **more)

@@ -1,72 +1,21 @@
-"""The certificate over Kafka: n of n, or the name of every gap, whatever was sent twice, lost, or forged."""
+"""The certificate from the topics alone: n of n, or the name of every gap, whatever was sent twice, lost, or forged."""
 
-import asyncio
 import json
 
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.records_to_delete import RecordsToDelete
 from aiokafka.structs import TopicPartition
 
 from contracts.errors import Unavailable
-from prediction_log.certificate.kafka_counted import Hole, Published
+from prediction_log.certificate.kafka_counted import Hole
 from prediction_log.certificate.kafka_verify import verify_kafka
 from prediction_log.finding import FindingKind
-from prediction_log.forward.cursor import Cursor, CursorFile
 from prediction_log.kafka.message import headers_of
-from prediction_log.kafka.partitioning import partitions_of
-from prediction_log.position import Position
-from prediction_log.spool.disk import boot_of_this_machine
-from prediction_log.spool.places import log_directories
 from prediction_log.spool.segment import Kind
-from prediction_log.spool.tail import LogTail
-from tests.prediction_log.kafka_messages import (
-    LOG,
-    OTHER_LOG,
-    Host,
-    change,
-    label,
-    prediction,
-    prediction_id,
-    small,
-)
+from tests.prediction_log.kafka_admin import admin_of
+from tests.prediction_log.kafka_messages import LOG, OTHER_LOG, lane, prediction, prediction_id, small, some
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def host(kafka):
-    async with Host(kafka.address, small(kafka.prefix())) as host:
-        yield host
-
-
-@pytest.fixture
-def certify(kafka, host):
-    async def ask(*state_dirs, **more):
-        await host.producer.flush()
-        return await verify_kafka(kafka.address, host.options, state_dirs, **({"wait_seconds": 0} | more))
-
-    return ask
-
-
-def lane(number):
-    return partitions_of([prediction_id(number).encode()], 4)[0]
-
-
-async def some(host, log_id=LOG, *, leave_out=()):
-    """Thirty predictions, ten labels, one change: seqs 1 to 41; some of them never arrive."""
-    for seq in range(1, 31):
-        await send(host, Kind.PREDICTION, prediction(seq), seq, log_id, leave_out)
-    for seq in range(31, 41):
-        await send(host, Kind.LABEL, label(seq - 30), seq, log_id, leave_out)
-    await send(host, Kind.AUDIT, change(1), 41, log_id, leave_out)
-
-
-async def send(host, kind, payload, seq, log_id, leave_out):
-    if seq in leave_out:
-        host.place(kind, payload, seq, log_id)
-    else:
-        await host.send(kind, payload, seq, log_id)
 
 
 async def manifest(host, *logs):
@@ -306,13 +255,9 @@ async def test_what_retention_took_is_expired_and_not_missing(kafka, host, certi
     await host.seal()
     await host.producer.flush()
     cut = lane(1)
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.address)
-    await admin.start()
-    try:
+    async with admin_of(kafka.address) as admin:
         place = TopicPartition(host.topics.predictions, cut)
         await admin.delete_records({place: RecordsToDelete(before_offset=2)})
-    finally:
-        await admin.close()
 
     certificate = await certify()
 
@@ -325,198 +270,3 @@ async def test_what_retention_took_is_expired_and_not_missing(kafka, host, certi
 async def test_topics_that_are_not_there_are_no_certificate(kafka):
     with pytest.raises(Unavailable, match="there are no topics"):
         await verify_kafka(kafka.address, small(kafka.prefix()))
-
-
-# with the spool of a host
-
-
-class Spool:
-    """A host's spool, forwarded by hand: what is sent, and how far the cursor says it is."""
-
-    def __init__(self, host, state_dir, open_log, disk):
-        self.host = host
-        self.state_dir = state_dir
-        self.open_log = open_log
-        self.disk = disk
-        self.writer = None
-
-    async def write(self, number=20):
-        self.writer = await self.open_log()
-        for each in range(number):
-            await self.writer.append(Kind.PREDICTION, prediction(each))
-        await self.writer._world.background.settle()
-
-    async def forward(self, acked, *, leave_out=()):
-        """Send what is committed but `leave_out`; the cursor then says that everything up to `acked` is there."""
-        (log,) = log_directories(self.state_dir / "spool")
-        tail = LogTail(log.path, log.log_id, Position(), boot_of_this_machine())
-        for entry in tail.read(10_000):
-            await send(self.host, entry.kind, entry.payload, entry.seq, log.log_id, leave_out)
-        await self.host.producer.flush()
-        position = Position(segment=1, offset=128, seq=acked)
-        CursorFile(self.disk, log.path, log.log_id).save(Cursor(position=position, segment=1, partitions=4))
-
-
-@pytest.fixture
-async def spool(host, tmp_path, open_log):
-    def disk(operation, *args, **kwargs):
-        return operation(*args, **kwargs)
-
-    made = Spool(host, tmp_path, open_log, disk)
-    yield made
-    if made.writer is not None:
-        await made.writer.aclose()
-
-
-async def test_everything_committed_and_forwarded_is_certified_against_the_spool(spool, certify, tmp_path):
-    await spool.write()
-    await spool.forward(20)
-
-    certificate = await certify(tmp_path)
-
-    (log,) = certificate.logs
-    assert (log.slot, log.source, log.records, log.last_seq, log.ok) == ("worker-0", "spool", 20, 20, True)
-    assert certificate.complete
-
-
-async def test_what_the_cursor_says_is_sent_and_is_not_there_is_missing(spool, certify, tmp_path):
-    await spool.write()
-    await spool.forward(20, leave_out={3, 20})
-
-    (log,) = (await certify(tmp_path)).logs
-
-    assert (log.missing, log.ok) == ([(3, 3), (20, 20)], False)
-
-
-async def test_what_lies_beyond_the_cursor_is_not_sent_yet(spool, certify, tmp_path):
-    await spool.write()
-    await spool.forward(12, leave_out=set(range(13, 21)) - {15})
-
-    certificate = await certify(tmp_path)
-
-    (log,) = certificate.logs
-    assert (log.missing, log.pending, log.ok) == ([], 7, True)
-    assert (certificate.ok, certificate.complete) == (True, False)
-
-
-async def test_a_log_that_no_forwarder_ever_saw_is_pending_as_a_whole(spool, certify, tmp_path):
-    await spool.write()
-
-    certificate = await certify(tmp_path)
-
-    assert (certificate.pending, certificate.records, certificate.ok, certificate.complete) == (20, 0, True, False)
-
-
-async def test_the_forwarder_is_given_time_for_what_was_committed_before_the_question(spool, certify, tmp_path):
-    await spool.write()
-
-    asking = asyncio.create_task(certify(tmp_path, wait_seconds=30))
-    await spool.forward(20)
-
-    assert (await asking).complete
-
-
-async def test_logs_of_hosts_that_were_not_asked_are_named(spool, host, certify, tmp_path):
-    await spool.write()
-    await spool.forward(20)
-    await some(host, OTHER_LOG)
-
-    certificate = await certify(tmp_path)
-
-    assert (certificate.unasked, certificate.complete) == ([OTHER_LOG], True)
-
-
-# with what the monitors say they counted
-
-
-@pytest.fixture
-def counted(host, certify):
-    """The certificate where each partition's owner counted everything but what a test takes away."""
-
-    async def ask(change=lambda _: None, **more):
-        await host.producer.flush()
-        published = {p: Published({}, dict.fromkeys(host.topics[:2], 10**6)) for p in range(4)}
-        for log_id, sent in host.sent.items():
-            for topic, partition, _, _ in sent.values():
-                if topic != host.topics.audit:
-                    letter = "p" if topic == host.topics.predictions else "l"
-                    last = host.last[log_id, topic, partition]
-                    published[partition].seen[f"{letter}:{log_id}"] = [(1, last)]
-        change(published)
-
-        async def monitors():
-            return published
-
-        return await certify(ask_monitors=monitors, **more)
-
-    return ask
-
-
-async def test_each_record_counted_once_is_certified(host, counted):
-    await some(host)
-
-    certificate = await counted()
-
-    assert (certificate.counted, certificate.behind, certificate.complete) == (40, 0, True)
-
-
-async def test_records_that_a_monitor_passed_over_are_named(host, counted):
-    await some(host)
-    where = f"p:{LOG}"
-    last = host.last[LOG, host.topics.predictions, lane(1)]
-
-    def forget(published):
-        published[lane(1)].seen[where] = [(2, last)]
-
-    (log,) = (await counted(forget)).logs
-
-    assert (log.uncounted, log.ok) == ([Hole(lane=f"p{lane(1)}", ranges=[(1, 1)])], False)
-
-
-async def test_what_a_monitor_counted_and_nobody_sent_is_named(host, counted):
-    for seq in (1, 2, 3):
-        await host.send(Kind.PREDICTION, prediction(1), seq)
-
-    def invent(published):
-        published[lane(1)].seen[f"p:{LOG}"] = [(1, 9)]
-
-    assert (await counted(invent)).complete, "what a monitor counted beyond our reading came after it"
-
-    topic, partition, place = host.place(Kind.PREDICTION, prediction(1), 9)
-    headers = headers_of("w", Kind.PREDICTION, place._replace(after=6))
-    await host.raw(topic, prediction(1), prediction_id(1).encode(), partition, headers)
-    (log,) = (await counted(invent)).logs
-    assert log.counted_unknown == [Hole(lane=f"p{lane(1)}", ranges=[(4, 6)])]
-
-
-async def test_what_the_monitors_have_not_read_yet_is_behind_and_not_wrong(host, counted):
-    await some(host)
-
-    def stop(published):
-        for one in published.values():
-            one.seen.clear()
-            one.positions.clear()
-
-    certificate = await counted(stop)
-
-    assert (certificate.behind, certificate.ok, certificate.complete, certificate.counted) == (40, True, False, 0)
-
-
-async def test_partitions_of_which_nobody_published_anything_are_behind(host, counted):
-    await some(host)
-
-    certificate = await counted(lambda published: published.clear())
-
-    assert (certificate.behind, certificate.ok, certificate.complete) == (40, True, False)
-
-
-async def test_a_label_from_outside_that_was_not_counted_is_noticed(host, counted):
-    value = json.dumps({"prediction_id": prediction_id(1), "label": 1}).encode()
-    offset = await host.raw(host.topics.labels, value, prediction_id(1).encode(), lane(1))
-
-    assert not (await counted()).ok
-
-    def count(published):
-        published[lane(1)].seen["x:labels"] = [(1, offset + 1)]
-
-    assert (await counted(count)).complete
