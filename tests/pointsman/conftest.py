@@ -1,12 +1,17 @@
-"""A desk with an admin API and one without, for tests of the commands that ask it."""
+"""A desk with an admin API and one without, and a shop of versions that gates judge, each with its command line."""
 
 import socket
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from contracts.gate import GateResult
+from contracts.wire import decode
+from pointsman.main import main
+from tests.pointsman.gate_shop import NOBODY, stock
 from tests.pointsman.traffic_desk import MODEL, Traffic, serve
 
 
@@ -43,3 +48,50 @@ def traffic(
 def alone(wide: None, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Traffic:
     """The command line where no admin API runs."""
     return Traffic(tmp_path, "http://127.0.0.1:1", capsys, monkeypatch)
+
+
+@pytest.fixture
+def shop(tmp_path: Path, graphs: Any) -> Path:
+    """A folder with the versions, the rows and the suite of `stock`."""
+    stock(tmp_path, graphs)
+    return tmp_path
+
+
+@pytest.fixture
+def command(
+    shop: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[int, str, str]]:
+    """Runs the command line; the exit code, what it printed, and what it said."""
+
+    def run(*words: Any, admin: str | None = NOBODY) -> tuple[int, str, str]:
+        environment = {"POINTSMAN_REGISTRY": str(shop / "models")}
+        if admin is not None:
+            environment["POINTSMAN_ADMIN_PORT"] = admin.rpartition(":")[2]
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(sys, "argv", ["pointsman", *map(str, words)])
+        monkeypatch.setenv("COLUMNS", "250")
+        try:
+            main()
+            code = 0
+        except SystemExit as end:
+            code = end.code or 0
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def gate(shop: Path, command: Callable[..., Any]) -> Callable[..., GateResult]:
+    """Runs `pointsman gate` on a version, which ends with `code`; its result."""
+
+    def run(
+        version: str, *words: Any, suite: str | None = None, code: int | None = None, admin: str | None = NOBODY
+    ) -> GateResult:
+        if suite is not None:
+            (shop / "suite.toml").write_text(suite)
+        found, out, err = command("gate", MODEL, version, "--suite", shop / "suite.toml", "--json", *words, admin=admin)
+        assert found == code, err
+        return decode(GateResult, out.encode())
+
+    return run
