@@ -25,3 +25,8 @@ def gate_result(number=1, outcome="pass", **fields):
         "pointsman": "0.1.0",
     }
     return GateResult(**said | fields)
+
+
+def flight_gate(number=1, outcome="pass", model="flight-delay"):
+    """The same of the model that admin APIs serve in tests."""
+    return gate_result(number, outcome, model=model)

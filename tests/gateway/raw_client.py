@@ -34,6 +34,16 @@ async def answer(arrival):
     return Reply(200, json.dumps({"got": len(arrival.body), "headers": len(arrival.headers)}).encode())
 
 
+def held(gate):
+    """Answers once the gate is set."""
+
+    async def infer(arrival):
+        await gate.wait()
+        return await answer(arrival)
+
+    return infer
+
+
 class Server:
     """A server inside the test, and what it saw."""
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tests.gateway.raw_client import FAST, ROADS, answer, chunked, parsed, request, run, serving, until
+from tests.gateway.raw_client import FAST, ROADS, answer, chunked, held, parsed, request, run, serving, until
 
 BAD = {
     "4 Content-Length and Transfer-Encoding": (b"content-length: 3\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", 400),
@@ -86,12 +86,7 @@ def test_a_refusal_comes_in_its_turn(head):
 
     async def story():
         gate = asyncio.Event()
-
-        async def held(arrival):
-            await gate.wait()
-            return await answer(arrival)
-
-        async with serving(infer=held) as server:
+        async with serving(infer=held(gate)) as server:
             reader, writer = await server.open(request(b"1") + request(b"22") + head + b"content-length: x\r\n\r\n")
             await until(lambda: server.closed["malformed"] == 1)
             gate.set()
@@ -106,12 +101,7 @@ def test_a_refusal_comes_in_its_turn(head):
 def test_a_refused_body_behind_unanswered_requests_waits_for_its_turn(head):
     async def story():
         gate = asyncio.Event()
-
-        async def held(arrival):
-            await gate.wait()
-            return await answer(arrival)
-
-        async with serving(infer=held) as server:
+        async with serving(infer=held(gate)) as server:
             rest = head + b"transfer-encoding: chunked\r\n\r\n2\r\n{}\r\nNO CHUNK\r\n"
             reader, writer = await server.open(request(b"1") + rest)
             await until(lambda: server.closed["malformed"] == 1)

@@ -2,11 +2,28 @@
 
 import asyncio
 import re
+from contextlib import asynccontextmanager
 
 import pytest
 
 from gateway.edge.connection_limits import BETWEEN, BODY, HEAD, Limits, quiet_overdue, reading_overdue
-from tests.gateway.raw_client import FAST, NEVER, ROADS, SLOW, answer, one_reply, request, run, serving
+from tests.gateway.raw_client import FAST, NEVER, ROADS, SLOW, held, one_reply, request, run, serving
+
+
+@asynccontextmanager
+async def coming_in(writer, drop, pause):
+    """Meanwhile this drop is sent again and again, so many seconds apart."""
+
+    async def send():
+        while True:
+            writer.write(drop)
+            await asyncio.sleep(pause)
+
+    sending = asyncio.create_task(send())
+    try:
+        yield
+    finally:
+        sending.cancel()
 
 
 @pytest.mark.parametrize("beginning", [b"P", FAST, FAST + b"x: y"], ids=["a byte", "a line", "half a header"])
@@ -27,15 +44,8 @@ def test_a_head_that_comes_in_drops_gains_no_time_by_it():
     async def story():
         async with serving(NEVER._replace(head_seconds=0.2)) as server:
             reader, writer = await server.open(FAST + b"x: ")
-
-            async def drip():
-                while True:
-                    writer.write(b"y")
-                    await asyncio.sleep(0.01)
-
-            dripping = asyncio.create_task(drip())
-            status, _, _ = await one_reply(reader)
-            dripping.cancel()
+            async with coming_in(writer, b"y", 0.01):
+                status, _, _ = await one_reply(reader)
             writer.close()
             return status
 
@@ -75,15 +85,8 @@ def test_a_body_that_is_too_slow_is_408(head):
     async def story():
         async with serving(NEVER._replace(body_grace_seconds=0.2)) as server:
             reader, writer = await server.open(head + b"content-length: 1000\r\n\r\n")
-
-            async def drip():
-                while True:
-                    writer.write(b"y")
-                    await asyncio.sleep(0.05)
-
-            dripping = asyncio.create_task(drip())
-            status, _, body = await one_reply(reader)
-            dripping.cancel()
+            async with coming_in(writer, b"y", 0.05):
+                status, _, body = await one_reply(reader)
             assert await server.good()
             writer.close()
             return status, re.sub(r"\d+ in.*", "", body["error"]), dict(server.closed), len(server.left)
@@ -97,15 +100,8 @@ def test_a_body_that_takes_too_long_is_408_however_fast_it_is(head):
     async def story():
         async with serving(NEVER._replace(body_seconds=0.3)) as server:
             reader, writer = await server.open(head + b"content-length: 1000000\r\n\r\n")
-
-            async def pour():
-                while True:
-                    writer.write(b"y" * 100)
-                    await asyncio.sleep(0.01)
-
-            pouring = asyncio.create_task(pour())
-            status, _, body = await one_reply(reader)
-            pouring.cancel()
+            async with coming_in(writer, b"y" * 100, 0.01):
+                status, _, body = await one_reply(reader)
             writer.close()
             return status, body
 
@@ -118,12 +114,7 @@ def test_a_body_that_waits_for_an_earlier_answer_is_not_late(head):
 
     async def story():
         gate = asyncio.Event()
-
-        async def held(arrival):
-            await gate.wait()
-            return await answer(arrival)
-
-        async with serving(NEVER._replace(body_seconds=0.3, body_grace_seconds=0.1), infer=held) as server:
+        async with serving(NEVER._replace(body_seconds=0.3, body_grace_seconds=0.1), infer=held(gate)) as server:
             reader, writer = await server.open(request(b"1") + head + b"content-length: 200000\r\n\r\nx")
             await asyncio.sleep(0.8)
             writer.write(b"y" * 199_999)

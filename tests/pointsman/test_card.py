@@ -21,7 +21,7 @@ from monitor.main import serve_monitor
 from pointsman.main import main
 from prediction_log.spool.segment import Kind
 from prediction_log.spool.writer import open_writer
-from tests.gateway.admin.test_admin_gates import gate
+from tests.gateway.gate_results import flight_gate
 
 MODEL = "flight-delay"
 NOBODY = "http://127.0.0.1:1"
@@ -147,7 +147,7 @@ def counted(address):
 def test_a_card_says_everything_that_gateway_and_monitor_know(settings, admin, command, tmp_path):
     post(admin, "canary", b'{"version": "2", "share": "10%", "who": "ada", "reason": "a first look"}')
     digest = decode(Card, command("2", "--json", admin=admin)[1].encode()).digest
-    kept = replace(gate(), candidate=VersionRef(version="2", digest=digest))
+    kept = replace(flight_gate(), candidate=VersionRef(version="2", digest=digest))
     post(admin, "gates", encode(kept))
     asyncio.run(log_predictions(settings.state_dir / "spool"))
     with served(serve_monitor, settings) as monitor:

@@ -21,6 +21,7 @@ from gateway.models.version_states import VersionStates
 from gateway.plan_store.sqlite import SqlitePlanStore
 from gateway.traffic.last_good import LastGood
 from registry_client.folder import FolderRegistry
+from tests.gateway.admin.gatekeeper import Gatekeeper
 
 MODEL = "flight-delay"
 SIGNATURE = Signature(
@@ -77,6 +78,9 @@ class Desk:
         graph = self.graphs.mlp(bias=float(version) if bias is None else bias)
         (folder / "model.onnx").write_bytes(graph.SerializeToString())
 
+    async def ref(self, version):
+        return VersionRef(version=version, digest=(await self.registry.fetch(MODEL, version)).digest)
+
     async def probe(self, path):
         self.probed.append(path)
         await self.probing.wait()
@@ -121,6 +125,15 @@ class Desk:
         assert response.status_code == status, response.text
         return response.json()
 
+    async def refused(self, verb, **body):
+        """Why a change is not made."""
+        return (await self.do(verb, status=409, **body))["error"]
+
+    async def post(self, path, content, status=200):
+        response = await self.client.post(path, content=content)
+        assert response.status_code == status, response.text
+        return response.json()
+
     async def get(self, path, status=200):
         response = await self.client.get(path)
         assert response.status_code == status, response.text
@@ -141,3 +154,8 @@ async def desk(tmp_path, graphs):
     yield made
     await made.client.aclose()
     await made.store.aclose()
+
+
+@pytest.fixture
+def gates(desk):
+    return Gatekeeper(desk, MODEL)

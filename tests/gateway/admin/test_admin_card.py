@@ -5,7 +5,7 @@ import pytest
 from contracts.card import Card
 from contracts.wire import decode, encode
 from gateway.cards.assembly import NOT_ASKED
-from tests.gateway.admin.test_admin_gates import gate
+from tests.gateway.gate_results import flight_gate
 
 pytestmark = pytest.mark.anyio
 
@@ -30,7 +30,7 @@ def gaps(found):
 async def test_the_card_says_what_registry_store_and_workers_know(desk):
     (desk.root / MODEL / "2" / "model.json").write_text('{"description": "late or not", "limits": "no cargo"}')
     await desk.do("canary", version="2", share="5%", who="ada", reason="first look")
-    await desk.client.post(f"/admin/models/{MODEL}/gates", content=encode(gate()))
+    await desk.post(f"/admin/models/{MODEL}/gates", encode(flight_gate()))
     desk.worker("worker-0", 2)
     found, champion = await card(desk), await card(desk, "1")
     digest = (await desk.registry.fetch(MODEL, "2")).digest

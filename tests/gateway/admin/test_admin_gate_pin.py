@@ -3,34 +3,22 @@
 import pytest
 
 from contracts.gate_pin import GatePin
-from contracts.plan import VersionRef
 from contracts.promotion import AliasBook, Promotion
-from contracts.wire import encode
-from tests.gateway.gate_results import gate_result
+from tests.gateway.admin.conftest import MODEL
 
 pytestmark = pytest.mark.anyio
 
-MODEL = "flight-delay"
 PLAN = f"/admin/models/{MODEL}/plan"
 EASY, HARD = "e" * 64, "f" * 64
 PIN = {"policy_sha256": HARD, "suite": "suites/hard.toml"}
 
 
-async def ref(desk, version):
-    return VersionRef(version=version, digest=(await desk.registry.fetch(MODEL, version)).digest)
-
-
 @pytest.fixture
-async def record(desk):
-    """Records what a gate of version 2 against 1 found; the reply."""
-    numbers = iter(range(1, 10**6))
-    between = {"model": MODEL, "candidate": await ref(desk, "2"), "baseline": await ref(desk, "1")}
+def record(gates):
+    """Records what a gate of version 2 against 1 found, by this policy; the reply."""
 
     async def post(policy, outcome="pass", **more):
-        result = gate_result(next(numbers), outcome, policy_sha256=policy, **between | more)
-        response = await desk.client.post(f"/admin/models/{MODEL}/gates", content=encode(result))
-        assert response.status_code == 200, response.text
-        return response.json()
+        return await gates.record("2", "1", outcome, policy_sha256=policy, **more)
 
     return post
 
@@ -42,10 +30,6 @@ async def pinned(desk):
     return desk
 
 
-async def refused(desk, verb, **body):
-    return (await desk.do(verb, status=409, **body))["error"]
-
-
 async def test_an_easier_suite_opens_nothing_and_the_pinned_one_opens_every_way(pinned, record):
     await record(EASY)
     for verb, body in (
@@ -53,12 +37,12 @@ async def test_an_easier_suite_opens_nothing_and_the_pinned_one_opens_every_way(
         ("ab", {"version": "2", "share": "5%"}),
         ("switch", {"version": "2"}),
     ):
-        said = await refused(pinned, verb, **body)
+        said = await pinned.refused(verb, **body)
         assert "'flight-delay' requires a gate, and version '2'" in said
         assert f"of policy {HARD[:12]} (suites/hard.toml): those that it has are of policy {EASY[:12]} on data" in said
         assert "Run `pointsman gate flight-delay 2 --suite suites/hard.toml` where it can record its result" in said
     await pinned.do("shadow", version="2", share=1)
-    assert HARD[:12] in await refused(pinned, "promote", name="shadow-2")
+    assert HARD[:12] in await pinned.refused("promote", name="shadow-2")
     await record(HARD)
     await record(EASY, "fail")
     await pinned.do("canary", version="2", share="5%")
@@ -71,8 +55,8 @@ async def test_a_ramp_begun_with_any_suite_goes_no_further_once_one_is_pinned(de
     await record(EASY)
     await desk.do("canary", version="2", share="10%")
     await desk.do("require-gate", required=True, pin=PIN)
-    assert HARD[:12] in await refused(desk, "canary", version="2", share="20%")
-    assert HARD[:12] in await refused(desk, "promote")
+    assert HARD[:12] in await desk.refused("canary", version="2", share="20%")
+    assert HARD[:12] in await desk.refused("promote")
     await desk.do("canary", version="2", share="5%")
     await desk.do("rollback")
 
@@ -86,7 +70,7 @@ async def test_a_gate_that_was_passed_before_the_pin_counts(desk, record):
 async def test_the_rows_may_be_pinned_too(desk, record):
     await desk.do("require-gate", required=True, pin=PIN | {"data_sha256": "d" * 64})
     await record(HARD)
-    said = await refused(desk, "switch", version="2")
+    said = await desk.refused("switch", version="2")
     assert f"(suites/hard.toml) on data {'d' * 12}: those that it has are of policy {HARD[:12]} on data aaaa" in said
     await record(HARD, data_sha256="d" * 64)
     await desk.do("switch", version="2")
@@ -138,7 +122,7 @@ async def test_an_older_revision_does_not_bring_its_pin_or_lack_of_one_back(pinn
 async def test_a_plan_written_by_hand_cannot_lift_the_pin_on_the_way(pinned, record):
     await record(EASY)
     plan = await pinned.get(PLAN)
-    two = await ref(pinned, "2")
+    two = await pinned.ref("2")
     crowned = plan | {"gate_pin": None, "champion": {"version": "2", "digest": two.digest}}
     put = {"url": PLAN, "headers": {"If-Match": '"2"'}}
     said = await pinned.client.put(json=crowned, **put)
@@ -186,14 +170,14 @@ async def test_the_promotion_of_a_version_that_passed_another_suite_is_refused(p
     one = Promotion(
         promotion_id="p1",
         model=MODEL,
-        candidate=await ref(pinned, "2"),
-        champion=await ref(pinned, "1"),
+        candidate=await pinned.ref("2"),
+        champion=await pinned.ref("1"),
         why="the policy is request",
         requested_us=1,
         seen_by="host/0",
     )
     await pinned.store.write_alias_book(AliasBook(model=MODEL, number=1, promotions=(one,)))
-    said = await refused(pinned, "promotions/p1/approve")
+    said = await pinned.refused("promotions/p1/approve")
     assert "--suite suites/hard.toml" in said
     await record(HARD)
     assert (await pinned.do("promotions/p1/approve"))["plan"]["champion"]["version"] == "2"
@@ -203,7 +187,7 @@ async def test_a_plan_stored_before_pins_is_held_as_one_without(desk, record):
     await desk.do("require-gate", required=True)
     await desk.store._in_thread(lambda db: db.executescript("UPDATE plans SET plan = json_remove(plan, '$.gate_pin')"))
     assert (await desk.get(PLAN))["gate_pin"] is None
-    assert "--suite FILE" in await refused(desk, "switch", version="2")
+    assert "--suite FILE" in await desk.refused("switch", version="2")
     await record(EASY)
     await desk.do("switch", version="2")
 

@@ -6,50 +6,40 @@ import pytest
 from contracts.errors import LogUnavailable
 from contracts.gate import GateResult
 from contracts.wire import decode, encode
-from tests.gateway.gate_results import gate_result
+from tests.gateway.gate_results import flight_gate
 
 pytestmark = pytest.mark.anyio
 
 GATES = "/admin/models/flight-delay/gates"
 
 
-def gate(number=1, outcome="pass", model="flight-delay"):
-    return gate_result(number, outcome, model=model)
-
-
-async def post(desk, content, status=200):
-    response = await desk.client.post(GATES, content=content)
-    assert response.status_code == status, response.text
-    return response.json()
-
-
 def changed(**fields):
-    return msgspec.json.encode(msgspec.json.decode(encode(gate())) | fields)
+    return msgspec.json.encode(msgspec.json.decode(encode(flight_gate())) | fields)
 
 
 async def test_a_result_is_kept_listed_and_logged(desk):
     assert await desk.get(GATES) == {"gates": []}
     for number in (1, 2):
-        reply = await post(desk, encode(gate(number)))
+        reply = await desk.post(GATES, encode(flight_gate(number)))
         assert reply["warnings"] == []
     listed = (await desk.client.get(GATES)).json()["gates"]
-    assert [decode(GateResult, msgspec.json.encode(one)) for one in listed] == [gate(2), gate(1)]
+    assert [decode(GateResult, msgspec.json.encode(one)) for one in listed] == [flight_gate(2), flight_gate(1)]
     assert len((await desk.get(f"{GATES}?limit=1"))["gates"]) == 1
-    assert desk.audited == [gate(1), gate(2)]
+    assert desk.audited == [flight_gate(1), flight_gate(2)]
 
 
 async def test_the_same_result_twice_is_kept_and_logged_once(desk):
-    await post(desk, encode(gate()))
-    await post(desk, encode(gate()))
+    await desk.post(GATES, encode(flight_gate()))
+    await desk.post(GATES, encode(flight_gate()))
     assert len((await desk.get(GATES))["gates"]) == 1
-    assert desk.audited == [gate()]
-    said = await post(desk, changed(who="eve"), 409)
+    assert desk.audited == [flight_gate()]
+    said = await desk.post(GATES, changed(who="eve"), 409)
     assert "is kept with another content" in said["error"]
 
 
 async def test_a_full_log_is_told_and_the_result_is_kept(desk):
     desk.audit_error = LogUnavailable("the disk is full")
-    reply = await post(desk, encode(gate()))
+    reply = await desk.post(GATES, encode(flight_gate()))
     assert reply["warnings"] == ["the gate is kept, but missing from the log: the disk is full"]
     assert len((await desk.get(GATES))["gates"]) == 1
 
@@ -57,7 +47,7 @@ async def test_a_full_log_is_told_and_the_result_is_kept(desk):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (encode(gate(model="other")), "the gate is of model 'other'"),
+        (encode(flight_gate(model="other")), "the gate is of model 'other'"),
         (changed(outcome="inconclusive"), "the gate says 'inconclusive', its checks say 'pass'"),
         (changed(checks=[]), "the gate says 'pass', its checks say 'missing'"),
         (changed(gate_id="1"), "gate_id: '1' is no UUIDv7"),
@@ -68,7 +58,7 @@ async def test_a_full_log_is_told_and_the_result_is_kept(desk):
     ],
 )
 async def test_what_is_no_gate_of_this_model_is_refused_and_not_kept(desk, content, message):
-    said = await post(desk, content, 400)
+    said = await desk.post(GATES, content, 400)
     assert message in said["error"]
     assert await desk.get(GATES) == {"gates": []}
     assert desk.audited == []

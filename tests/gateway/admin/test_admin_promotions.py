@@ -5,7 +5,6 @@ import asyncio
 import pytest
 
 from contracts.errors import Conflict, LogUnavailable
-from contracts.plan import VersionRef
 from contracts.promotion import AliasBook, AliasMove, AliasTarget, Promotion
 from tests.gateway.admin.conftest import MODEL
 from tests.gateway.gate_results import gate_result
@@ -20,16 +19,12 @@ class Asking:
     def __init__(self, desk):
         self.desk = desk
 
-    async def ref(self, version):
-        fetched = await self.desk.registry.fetch(MODEL, version)
-        return VersionRef(version=version, digest=fetched.digest)
-
     async def request(self, candidate=None, promotion_id="p1", number=1):
         promotion = Promotion(
             promotion_id=promotion_id,
             model=MODEL,
-            candidate=candidate or await self.ref("2"),
-            champion=await self.ref("1"),
+            candidate=candidate or await self.desk.ref("2"),
+            champion=await self.desk.ref("1"),
             why="the policy is request",
             requested_us=1,
             seen_by="host/0",
