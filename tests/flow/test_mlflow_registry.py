@@ -13,62 +13,10 @@ from contracts.errors import ModelRejected, NotFound, RegistryUnavailable
 from gateway.models.sessions import load_session
 from registry_client.choice import open_registry
 from registry_client.mlflow import MlflowRegistry
+from tests.flow.mlflow_desk import Desk
 from tests.services.mlflow import RELEASES, MlflowServer
 
 pytestmark = pytest.mark.timeout(900)  # the first run installs two releases of MLflow
-
-TASK = {"kind": "regression", "output": "y"}
-REGISTERED = (
-    {"do": "log", "name": "m", "factor": 1.0, "metadata": {"pointsman": {"task": TASK}}},
-    {"do": "log", "name": "m", "factor": 2.0, "metadata": {"pointsman": {"task": TASK}}},
-    {"do": "log", "name": "heavy", "kind": "heavy"},
-    {"do": "log", "name": "mixed", "kind": "mixed"},
-    {"do": "log", "name": "bare", "example": False, "signature": False},
-    {"do": "log", "name": "files", "files": {"model.json": json.dumps({"owner": "risk"}), "more/notes.txt": "hello"}},
-    {"do": "log_sklearn", "name": "sk"},
-)
-
-
-class Desk:
-    """A running server with the models above; aliases are set and things are deleted as a browser or a pipeline would."""
-
-    def __init__(self, server):
-        self.server = server
-        self.url = server.url
-        server.register(*REGISTERED)
-
-    def say(self, method, path, document):
-        reply = httpx.request(method, f"{self.url}/api/2.0/mlflow/{path}", json=document, timeout=60)
-        reply.raise_for_status()
-        return reply.json()
-
-    def alias(self, model, alias, version):
-        self.say("POST", "registered-models/alias", {"name": model, "alias": alias, "version": version})
-
-    def unalias(self, model, alias):
-        self.say("DELETE", "registered-models/alias", {"name": model, "alias": alias})
-
-    def create(self, model):
-        self.say("POST", "registered-models/create", {"name": model})
-
-    def add(self, model, like):
-        """A new version with the files of version `like` of `m`."""
-        reply = httpx.get(f"{self.url}/api/2.0/mlflow/model-versions/get", params={"name": "m", "version": like})
-        one = reply.json()["model_version"]
-        logged = one["source"].startswith("models:/")
-        of = {"model_id": one["source"].removeprefix("models:/")} if logged else {"run_id": one["run_id"]}
-        self.say("POST", "model-versions/create", {"name": model, "source": one["source"], **of})
-
-    def make(self, model, *likes):
-        self.create(model)
-        for like in likes:
-            self.add(model, like)
-
-    def delete(self, model, version=None):
-        if version is None:
-            self.say("DELETE", "registered-models/delete", {"name": model})
-        else:
-            self.say("DELETE", "model-versions/delete", {"name": model, "version": version})
 
 
 @pytest.fixture(scope="session", params=sorted(RELEASES))
@@ -341,58 +289,6 @@ def test_a_move_at_the_server_waits_for_a_person_where_the_plan_says_so(mlflow, 
     until(lambda: len(promotions()["moves"]) == 2, seconds=60, what="the deletion")
     assert [move["after"] and move["after"]["version"] for move in promotions()["moves"]] == [None, "2"]
     assert httpx.get(f"{path}/plan", timeout=20).json()["champion"]["version"] == "2"
-
-
-@pytest.fixture
-def own(tmp_path):
-    """Servers of a test's own: `own(release, **options)`."""
-    started = []
-
-    def start(release, **options):
-        server = MlflowServer(tmp_path / f"server-{len(started)}", release, **options)
-        started.append(server)
-        server.start()
-        return server
-
-    yield start
-    for server in started:
-        server.stop()
-
-
-@pytest.mark.parametrize("release", sorted(RELEASES))
-def test_files_that_are_not_proxied_are_read_by_the_server(own, tmp_path, release):
-    server = own(release, proxied=False)
-    files = {"more/notes.txt": "hello"}
-    server.register({"do": "log", "name": "heavy", "kind": "heavy"}, {"do": "log", "name": "files", "files": files})
-
-    async def scenario():
-        registry = open_registry(server.url, tmp_path / "cache", {})
-        try:
-            heavy, files = await registry.fetch("heavy", "1"), await registry.fetch("files", "1")
-            await load_session(heavy)
-            assert len(list(heavy.path.glob("*.data"))) == 1
-            assert (files.path / "more" / "notes.txt").read_text() == "hello"
-        finally:
-            await registry.aclose()
-
-    asyncio.run(scenario())
-
-
-def test_a_server_that_asks_who_we_are(own, tmp_path):
-    server = own(max(RELEASES), password="not-a-secret-of-anybody")
-
-    async def asked(environment):
-        registry = open_registry(server.url, tmp_path / "cache", environment)
-        try:
-            return await registry.models()
-        finally:
-            await registry.aclose()
-
-    for environment in ({}, {"MLFLOW_TRACKING_TOKEN": "wrong"}):
-        with pytest.raises(RegistryUnavailable, match="set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"):
-            asyncio.run(asked(environment))
-    known = {"MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": server.password}
-    assert asyncio.run(asked(known)) == []
 
 
 def test_a_gates_result_stands_at_the_version_where_that_is_asked_for(mlflow, tmp_path):
