@@ -49,8 +49,8 @@ def boosting(inputs: tuple[str, ...], seed: int) -> Pipeline:
         ]
     )
     trees = HistGradientBoostingClassifier(
-        learning_rate=0.05,
-        max_iter=100,
+        learning_rate=0.15,
+        max_iter=35,
         max_leaf_nodes=15,
         min_samples_leaf=100,
         l2_regularization=5.0,
@@ -71,7 +71,9 @@ def logistic(inputs: tuple[str, ...], seed: int) -> Pipeline:
             ("measured", measured, _measured(inputs)),
         ]
     )
-    return Pipeline([("columns", columns), ("classifier", LogisticRegression(max_iter=300, random_state=seed))])
+    return Pipeline(
+        [("columns", columns), ("classifier", LogisticRegression(solver="newton-cholesky", random_state=seed))]
+    )
 
 
 RECIPES: Final = (

@@ -74,7 +74,7 @@ def test_a_proxy_that_closes_leaves_no_connection_behind(redis_server, make_prox
             with contextlib.suppress(OSError):
                 lines.append(socket.create_connection(("127.0.0.1", proxy.port), timeout=10))
 
-    for _ in range(10):
+    for _ in range(3):
         proxy, closed = make_proxy(redis_server.port), threading.Event()
         connecting = threading.Thread(target=connect, args=(proxy, closed))
         connecting.start()
