@@ -41,6 +41,20 @@ ONNX_OF = {
 }
 
 
+LONG = (
+    *("test_fleet_", "test_demo_command", "test_group", "test_mlflow_", "test_forwarder_faults", "test_losses"),
+    *(
+        "test_explain",
+        "test_serving",
+        "test_restoring",
+        "test_drain",
+        "test_supervisor",
+        "test_publishing",
+        "test_kill",
+    ),
+    *("test_unreadable", "test_mutations", "test_gate_tags", "test_state_moves", "test_services", "test_install"),
+)
+
 hypothesis.settings.register_profile("anywhere", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("anywhere")
 """How fast the machine is says nothing about a law."""
@@ -214,12 +228,8 @@ def _varint(value: int) -> bytes:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the tests that take minutes: the last ones would keep one core waiting."""
-    items.sort(
-        key=lambda item: (
-            not item.path.name.startswith(("test_fleet_", "test_demo_command", "test_group", "test_mlflow_registry"))
-        )
-    )
+    """Begin with the files that take half a minute and more: the last ones would keep one core waiting."""
+    items.sort(key=lambda item: not item.path.name.startswith(LONG))
 
 
 @pytest.fixture(scope="session", autouse=True)

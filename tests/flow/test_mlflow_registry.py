@@ -192,32 +192,34 @@ def test_tags_and_description_are_read_again_without_fetching_the_files_again(ml
     ask(scenario)
 
 
-def test_a_server_that_is_stopped_and_started_again(mlflow, ask):
+def test_a_server_that_nobody_finds_and_that_comes_back(mlflow, ask, make_proxy):
+    """As one that is stopped and started again, without half a minute of waiting for it."""
+    way = make_proxy(mlflow.server.port)
+    url = f"http://{way.address}"
+
     async def before(registry):
         return await registry.fetch("m", "1")
 
-    fetched = ask(before)
-    mlflow.server.stop()
-    try:
+    fetched = ask(before, url)
+    way.close()
 
-        async def meanwhile(registry):
-            with pytest.raises(RegistryUnavailable, match="does it run"):
-                await registry.models()
-            assert await registry.fetch("m", "1") == fetched
-            assert await registry.fetch("m", "1", fetched.digest) == fetched
-            with pytest.raises(RegistryUnavailable, match="does it run"):
-                await registry.fetch("m", "2")
-            assert registry.poll_after(10.0) > 10.0
+    async def meanwhile(registry):
+        with pytest.raises(RegistryUnavailable, match="does it run"):
+            await registry.models()
+        assert await registry.fetch("m", "1") == fetched
+        assert await registry.fetch("m", "1", fetched.digest) == fetched
+        with pytest.raises(RegistryUnavailable, match="does it run"):
+            await registry.fetch("m", "2")
+        assert registry.poll_after(10.0) > 10.0
 
-        ask(meanwhile)
-    finally:
-        mlflow.server.start()
+    ask(meanwhile, url)
+    make_proxy(mlflow.server.port, way.port)
 
     async def again(registry):
         assert "m" in await registry.models()
         assert (await registry.fetch("m", "2")).digest != fetched.digest
 
-    ask(again)
+    ask(again, url)
 
 
 def infer(running, x, version=None):
