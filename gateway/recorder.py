@@ -7,11 +7,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from contracts.errors import PointsmanError
-from contracts.wire import encode
 from gateway.attempt import Attempt
 from gateway.clock import Clock
 from gateway.metrics import Meter
-from gateway.records import Origin, Prefixes, compact_records, failure_record, in_runs, status_of
+from gateway.records import Origin, Prefixes, compact_records, failure_records, in_runs, status_of
 from prediction_log.spool.segment import PAYLOAD_BYTES_MAX, Kind, Record
 from prediction_log.spool.writer import LogWriter
 
@@ -68,11 +67,11 @@ class Recorder:
                 records += self._answered(alike, now_ns)
         return records
 
-    def _failed(self, attempts: Sequence[Attempt], now_ns: int) -> list[Record]:
-        for attempt in attempts:
-            model, variant = attempt.call.model, attempt.route.variant
-            self._meter.observe(model, variant, status_of(attempt), attempt.fallback_from)
-        return [(Kind.PREDICTION, b"", encode(failure_record(attempt, self._origin, now_ns))) for attempt in attempts]
+    def _failed(self, alike: Sequence[Attempt], now_ns: int) -> list[Record]:
+        first = alike[0]
+        self._meter.observe(first.call.model, first.route.variant, status_of(first), first.fallback_from, len(alike))
+        shared, own = failure_records(alike, self._origin, now_ns)
+        return [(Kind.PREDICTION, shared, rest) for rest in own]
 
     def _answered(self, alike: Sequence[Attempt], now_ns: int) -> list[Record]:
         first = alike[0]

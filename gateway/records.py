@@ -5,10 +5,11 @@ decides anything.
 """
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from contracts.errors import DeadlineExceeded, ModelFailed
-from contracts.prediction import Latency, Prediction, Status
+from contracts.prediction import SCHEMA, Assignment, Latency, Output, Role, Status
+from contracts.wire import Contract, encode
 from gateway.attempt import Attempt
 from gateway.models.run import Form
 from gateway.traffic.routing import Variant
@@ -79,7 +80,7 @@ def layout_of(model: str, revision: int, variant: Variant, salt: str, form: Form
 
 def in_runs(attempts: Sequence[Attempt]) -> list[list[Attempt]]:
     """The attempts in their order, those together that stand beside each other and had all that a record's beginning and a
-    count say in common: the run, the variant, the plan, and for whom it stood in. What never ran stands alone.
+    count say in common: the run, or why nothing ran, the variant, the plan, and for whom it stood in.
     """
     groups: list[list[Attempt]] = []
     last: Attempt | None = None
@@ -93,16 +94,21 @@ def in_runs(attempts: Sequence[Attempt]) -> list[list[Attempt]]:
 
 
 def _alike(one: Attempt, other: Attempt) -> bool:
-    """Whether both are answers of one run under one plan; the same objects, not equal ones."""
+    """Whether both are answers of one run, or failures of one kind, under one plan; the same objects, not equal ones."""
     return (
-        one.ran is not None
-        and other.ran is not None
-        and one.ran.run is other.ran.run
-        and one.route.variant is other.route.variant
+        one.route.variant is other.route.variant
         and one.serving is other.serving
         and one.answered is other.answered
         and one.fallback_from == other.fallback_from
+        and (_fail_alike(one, other) if one.ran is None or other.ran is None else one.ran.run is other.ran.run)
     )
+
+
+def _fail_alike(one: Attempt, other: Attempt) -> bool:
+    mine, its = one.failure, other.failure
+    if mine is None or its is None:
+        return False
+    return one.skipped is other.skipped and (mine is its or (type(mine) is type(its) and mine.args == its.args))
 
 
 def compact_records(alike: Sequence[Attempt], now_ns: int) -> list[bytes]:
@@ -138,33 +144,75 @@ def compact_records(alike: Sequence[Attempt], now_ns: int) -> list[bytes]:
     return records
 
 
-def failure_record(attempt: Attempt, origin: Origin, now_ns: int) -> Prediction:
-    """The record of an attempt in which nothing ran, or not to the end; `now_ns` is on the monotonic clock."""
-    call, failure, variant = attempt.call, attempt.failure, attempt.route.variant
+class _Shared(Contract, frozen=True, kw_only=True):
+    """What the records of failures of one kind have in common: a part of `contracts.prediction.Prediction`."""
+
+    schema: int = SCHEMA
+    model: str
+    version: str
+    digest: str
+    variant: str
+    role: Role
+    answered: bool
+    revision: int
+    features: dict[str, list[Any]] = {}
+    outputs: dict[str, Output] = {}
+    status: Status
+    error_code: str
+    error: str
+    fallback_from: str | None
+    batch_rows: int = 0
+    worker: str
+    gateway_version: str
+
+
+class _Own(Contract, frozen=True, kw_only=True):
+    """The rest of such a record."""
+
+    prediction_id: str
+    request_id: str | None
+    received_us: int
+    event_us: int
+    assignment: Assignment
+    rows: int
+    extra_features: list[str]
+    latency: Latency
+
+
+def failure_records(alike: Sequence[Attempt], origin: Origin, now_ns: int) -> tuple[bytes, list[bytes]]:
+    """How the records of attempts that `in_runs` put together begin, in which nothing ran, or not to the end; and how each
+    goes on. `now_ns` is on the monotonic clock.
+    """
+    first = alike[0]
+    failure, variant = first.failure, first.route.variant
     assert failure is not None, "what did not run has failed"
-    return Prediction(
-        prediction_id=call.prediction_id,
-        request_id=call.request_id,
-        received_us=call.received_us,
-        event_us=call.event_us,
-        model=call.model,
+    shared = _Shared(
+        model=first.call.model,
         version=variant.ref.version,
         digest=variant.ref.digest,
         variant=variant.name,
         role=variant.role,
-        answered=attempt.answered,
-        revision=attempt.serving.points.plan.revision,
-        assignment=attempt.route.assignment,
-        rows=call.request.rows,
-        features={},
-        extra_features=attempt.extra,
-        outputs={},
-        status=status_of(attempt),
+        answered=first.answered,
+        revision=first.serving.points.plan.revision,
+        status=status_of(first),
         error_code=failure.code,
         error=str(failure)[:ERROR_CHARS_MAX],
-        fallback_from=attempt.fallback_from,
-        latency=Latency(queue_us=0, run_us=0, total_us=(now_ns - call.arrived_ns) // 1000),
-        batch_rows=0,
+        fallback_from=first.fallback_from,
         worker=origin.worker,
         gateway_version=origin.gateway_version,
+    )
+    return encode(shared)[:-1] + b",", [encode(_own(attempt, now_ns))[1:] for attempt in alike]
+
+
+def _own(attempt: Attempt, now_ns: int) -> _Own:
+    call = attempt.call
+    return _Own(
+        prediction_id=call.prediction_id,
+        request_id=call.request_id,
+        received_us=call.received_us,
+        event_us=call.event_us,
+        assignment=attempt.route.assignment,
+        rows=call.request.rows,
+        extra_features=attempt.extra,
+        latency=Latency(queue_us=0, run_us=0, total_us=(now_ns - call.arrived_ns) // 1000),
     )

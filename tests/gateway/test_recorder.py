@@ -4,13 +4,17 @@ import asyncio
 from types import SimpleNamespace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from contracts.errors import InvalidInput, ModelFailed
+from contracts.errors import DeadlineExceeded, InvalidInput, ModelFailed, Overloaded
 from contracts.plan import VersionRef
+from contracts.prediction import Prediction
+from contracts.wire import decode
 from gateway import recorder as recording
 from gateway.attempt import Attempt
 from gateway.clock import system_clock
-from gateway.metrics import Meter, Snapshot
+from gateway.metrics import Gauges, Meter, Snapshot
 from gateway.recorder import Recorder
 from gateway.records import Origin
 from gateway.traffic.routing import Route, Variant
@@ -18,10 +22,10 @@ from prediction_log.spool import writer as writing
 from prediction_log.spool.writer import open_writer
 
 
-def failed(request_id):
+def failed(request_id, prediction_id="p"):
     """An attempt that failed, whose caller sent this id."""
     call = SimpleNamespace(
-        prediction_id="p", request_id=request_id, received_us=1, event_us=1, model="m", arrived_ns=0,
+        prediction_id=prediction_id, request_id=request_id, received_us=1, event_us=1, model="m", arrived_ns=0,
         request=SimpleNamespace(rows=1), caller=SimpleNamespace(gone=False),
     )  # fmt: skip
     variant = Variant("champion", VersionRef(version="1", digest="d"), "champion", 1.0)
@@ -51,3 +55,80 @@ def test_a_record_too_large_for_the_log_is_refused_alone(tmp_path, monkeypatch, 
     assert asyncio.run(run()) == 2
     assert isinstance(heard.pop(large), InvalidInput)
     assert list(heard.values()) == [None, None]
+
+
+VARIANTS = [
+    Variant("champion", VersionRef(version="1", digest="d"), "champion", 1.0),
+    Variant("shadow-2", VersionRef(version="2", digest="e"), "shadow", 0.5),
+]
+SERVINGS = [SimpleNamespace(points=SimpleNamespace(plan=SimpleNamespace(revision=revision))) for revision in (1, 2)]
+STATUS = {ModelFailed: "error", Overloaded: "refused", DeadlineExceeded: "timeout"}
+KINDS = st.fixed_dictionaries(
+    {
+        "variant": st.sampled_from(VARIANTS),
+        "serving": st.sampled_from(SERVINGS),
+        "failure": st.sampled_from(
+            [ModelFailed("a"), ModelFailed("a"), ModelFailed("b"), Overloaded("a"), DeadlineExceeded("t")]
+        ),
+        "skipped": st.booleans(),
+        "answered": st.booleans(),
+        "fallback_from": st.sampled_from([None, "canary-2"]),
+        "request_id": st.sampled_from([None, 'mine "quoted"']),
+        "rows": st.integers(1, 3),
+    }
+)
+
+
+def attempt_of(number, kind):
+    """The attempt number so-and-so, that ended like this."""
+    attempt = failed(kind["request_id"], f"p{number}")
+    attempt.call.request = SimpleNamespace(rows=kind["rows"])
+    attempt.route = Route(kind["variant"], number, "request_id", "s", 1.0, "hash")
+    attempt.serving, attempt.failure = kind["serving"], kind["failure"]
+    attempt.skipped, attempt.answered, attempt.fallback_from = kind["skipped"], kind["answered"], kind["fallback_from"]
+    return attempt
+
+
+@given(st.lists(KINDS, min_size=1, max_size=8))
+def test_each_failure_has_a_record_of_its_own_whatever_it_shares_with_others(kinds):
+    attempts = [attempt_of(number, kind) for number, kind in enumerate(kinds)]
+    meter = Meter(Snapshot())
+    recorder = Recorder(None, meter, system_clock(), Origin("w", "0"))
+
+    records = recorder._records(attempts)
+
+    for number, (kind, (_, shared, own)) in enumerate(zip(kinds, records, strict=True)):
+        said = decode(Prediction, shared + own)
+        assert (said.prediction_id, said.request_id, said.rows) == (f"p{number}", kind["request_id"], kind["rows"])
+        assert (said.version, said.variant, said.role) == (
+            kind["variant"].ref.version,
+            kind["variant"].name,
+            kind["variant"].role,
+        )
+        assert (said.revision, said.answered) == (kind["serving"].points.plan.revision, kind["answered"])
+        assert said.fallback_from == kind["fallback_from"]
+        assert (said.error, said.error_code) == (str(kind["failure"]), kind["failure"].code)
+        assert said.status == ("skipped" if kind["skipped"] else STATUS[type(kind["failure"])])
+        assert said.assignment.unit_hash == f"{number:016x}"
+        assert (said.features, said.outputs, said.batch_rows, said.latency.run_us) == ({}, {}, 0, 0)
+
+
+def test_failures_of_one_kind_begin_alike_and_are_counted_together():
+    meter = Meter(Snapshot())
+    recorder = Recorder(None, meter, system_clock(), Origin("w", "0"))
+    kind = {
+        "variant": VARIANTS[1],
+        "serving": SERVINGS[0],
+        "skipped": True,
+        "answered": False,
+        "fallback_from": None,
+        "request_id": None,
+        "rows": 1,
+    }
+    attempts = [attempt_of(number, kind | {"failure": Overloaded("too many")}) for number in range(5)]
+
+    records = recorder._records(attempts)
+
+    assert len({shared for _, shared, _ in records}) == 1
+    assert b"too many" in records[0][1]
+    assert [count for labels, count in meter.snapshot(Gauges()).predictions if "skipped" in labels] == [5]
