@@ -41,9 +41,15 @@ class Load(NamedTuple):
 
 
 def wrk(
-    port: int, connections: int, folder: Path, seconds: int = 1, pause_ms: float = 0, ask: Ask | None = None
+    port: int,
+    connections: int,
+    folder: Path,
+    seconds: int = 1,
+    pause_ms: float = 0,
+    ask: Ask | None = None,
+    cores: str = LOAD_CORE,
 ) -> Load:
-    """Load one server from the other core.
+    """Load one server from the other core, or from cores as taskset takes them.
 
     With `pause_ms` each connection waits between its requests, half to one and a half times as long.
     """
@@ -53,7 +59,7 @@ def wrk(
     command = [
         "taskset",
         "-c",
-        LOAD_CORE,
+        cores,
         "wrk",
         "-t1",
         f"-c{connections}",

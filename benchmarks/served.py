@@ -40,14 +40,20 @@ class NotServedError(Exception):
 
 @contextlib.contextmanager
 def served(
-    command: Sequence[str], port: int, ready: str | None, folder: Path, settings: Mapping[str, object]
+    command: Sequence[str],
+    port: int,
+    ready: str | None,
+    folder: Path,
+    settings: Mapping[str, object],
+    *,
+    cores: str = SERVER_CORE,
 ) -> Iterator[Served]:
-    """Start it on the server's core, and wait until the path `ready` is answered with success (None: until it listens); end
+    """Start it on its core, or cores as taskset takes them, and wait until the path `ready` is answered with success (None: until it listens); end
     it with all it started.
     """
     mark = uuid.uuid4().hex
     environment = os.environ | {name: str(value) for name, value in settings.items()} | {MARK: mark}
-    pinned = ["taskset", "-c", SERVER_CORE, *command]
+    pinned = ["taskset", "-c", cores, *command]
     printed = folder / "printed.log"
     with printed.open("wb") as log:
         process = subprocess.Popen(
