@@ -7,16 +7,18 @@ import time
 
 import httpx
 import pytest
+from typer.testing import CliRunner
+
+from pointsman.main import app
 
 INFER = "/v2/models/flight-delay/infer"
 
 
 def explain(running, prediction_id, *words):
-    done = subprocess.run(
-        [*running.command[:3], "explain", prediction_id, *words],
-        env=running.environment, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    return done.returncode, done.stdout, done.stderr
+    """The command in this process: it takes a second less than in one of its own."""
+    done = CliRunner().invoke(app, ["explain", prediction_id, *words], env=running.environment)
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    return done.exit_code, done.stdout, done.stderr
 
 
 @pytest.fixture
@@ -108,19 +110,19 @@ def test_a_fallback_and_a_failure_are_told_as_what_they_were(running, flight):
     assert json.loads(explain(running, failed, "--json")[1])["answer"] is None
 
 
-@pytest.mark.parametrize(
-    ("prediction_id", "reason"),
-    [
-        ("0190b8a0-0000-7000-8000-000000000001", "is not in the log of"),
-        ("0190b8a0-0000-4000-8000-000000000001", "those are UUIDs of version 7"),
-        ("nonsense", "is none that a reply carried"),
-        ("0190b8a0-0000-7000-8000-000000000001#x", "after '#' comes a row number"),
-    ],
-)
-def test_an_id_that_nobody_recorded_is_an_error_that_says_what_to_do(running, prediction_id, reason):
-    code, said, error = explain(running, prediction_id)
-    assert (code, said) == (1, "")
-    assert reason in " ".join(error.split())
+UNKNOWN = {
+    "0190b8a0-0000-7000-8000-000000000001": "is not in the log of",
+    "0190b8a0-0000-4000-8000-000000000001": "those are UUIDs of version 7",
+    "nonsense": "is none that a reply carried",
+    "0190b8a0-0000-7000-8000-000000000001#x": "after '#' comes a row number",
+}
+
+
+def test_an_id_that_nobody_recorded_is_an_error_that_says_what_to_do(running):
+    for prediction_id, reason in UNKNOWN.items():
+        code, said, error = explain(running, prediction_id)
+        assert (code, said) == (1, ""), prediction_id
+        assert reason in " ".join(error.split())
 
 
 def test_what_kafka_has_counts_once_and_suffices_where_the_spool_is_gone(start, kafka, flight):

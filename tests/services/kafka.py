@@ -170,7 +170,7 @@ class Broker(ServerProcess):
             "share.coordinator.state.topic.min.isr": 1,
             "log.cleaner.backoff.ms": 500,
             "metadata.max.idle.interval.ms": 0,  # nothing is written while nothing happens: one broker serves all tests
-            "log.segment.delete.delay.ms": 0,
+            "log.segment.delete.delay.ms": 100,  # with 0 a broker looks for what to delete all the time
         }
         return "".join(f"{name}={value}\n" for name, value in settings.items())
 
