@@ -48,6 +48,7 @@ def main() -> None:
     settings = decode_settings(os.environ[SETTINGS_VARIABLE].encode())
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # an MLflow is asked many times a minute
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # Kafka is away: it says so 100 times a second, we once
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     listener = None if arguments.socket is None else socket.socket(fileno=arguments.socket)

@@ -133,6 +133,8 @@ async def _announce(names: Sequence[RoleName], settings: Settings, stop: asyncio
             models = (await client.get("/v2/models")).json()["models"]
         console.print(f"[green]ready[/]: {', '.join(models) or f'no models yet in {settings.registry}'}")
     table = Table(show_header=False, box=None, padding=(0, 2))
+    for whole in (True, True, False):  # addresses are copied: the last column gives way where the terminal is narrow
+        table.add_column(no_wrap=whole, overflow="fold")
     if "worker" in names:
         table.add_row("predictions", f"{data}/v2/models/MODEL/infer", "curl, or any V2 client that sends JSON tensors")
     if "admin" in names:

@@ -52,6 +52,7 @@ def test_brokers_that_die_cost_no_record_and_no_request(start, load, own_kafka, 
     view = next(monitor.state.rglob("view.sqlite"))
     until(lambda: summaries(view) == expected, seconds=60, every=0.5, what="the counts of one undisturbed pass")
 
+    assert fleet.stop("a-forward", "monitor-0") == [0, 0]
     assert (traffic.failures, traffic.resets) == ([], 0)
     assert certificate["records"] >= len(traffic.answers) > 300
     print(f"\n{len(traffic.answers)} answers, {certificate['records']} records in Kafka, none missing, ", end="")

@@ -25,7 +25,7 @@ def own(tmp_path):
 
     yield start
     for server in started:
-        server.stop()
+        server.kill()
 
 
 @pytest.mark.parametrize("release", sorted(RELEASES))

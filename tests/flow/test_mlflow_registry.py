@@ -26,7 +26,7 @@ def mlflow(request, tmp_path_factory):
     try:
         yield Desk(server)
     finally:
-        server.stop()
+        server.kill()
 
 
 @pytest.fixture
@@ -263,6 +263,7 @@ def test_predictions_follow_the_champion_and_outlive_the_server(mlflow, start, u
         assert infer(running, [1, 2, 3]) == ("2", [12.0])
         running.process.send_signal(signal.SIGTERM)
         assert running.process.wait(60) == 0
+        assert "HTTP Request" not in running.log.read_text(), "what is asked again and again is no news"
         again = start("serve", state=running.state, **settings)
         assert infer(again, [1, 2, 3]) == ("2", [12.0])
     finally:

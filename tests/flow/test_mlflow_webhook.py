@@ -16,7 +16,7 @@ def server(tmp_path):
     made = MlflowServer(tmp_path / "mlflow", max(RELEASES), local_webhooks=True)
     made.start()
     yield made
-    made.stop()
+    made.kill()
 
 
 def say(server, path, document):

@@ -42,6 +42,11 @@ def test_a_newcomer_gets_a_prediction_a_record_and_a_count(shared, model, flight
     assert [(r["version"], r["variant"], r["value"]) for r in counted] == [("1", "champion", 1.0)]
 
 
+def test_it_says_where_everything_is_in_addresses_that_can_be_copied(shared, until):
+    for address in (f"{shared.data}/v2/models/MODEL/infer", shared.admin, f"{shared.monitor}/", str(shared.state)):
+        until(lambda address=address: f" {address} " in shared.log.read_text(), what=f"{address} in what it printed")
+
+
 def everywhere(url):
     """Whether all of many fresh connections, and so both workers, answer 200."""
     return all(httpx.get(url).status_code == 200 for _ in range(12))
