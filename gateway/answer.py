@@ -25,13 +25,7 @@ from gateway.traffic.routing import Route, named_variant, route, route_to, stand
 class Gateway:
     """Answers calls."""
 
-    def __init__(
-        self,
-        serving: Callable[[str], Serving],
-        recorder: Recorder,
-        shadows: Shadows,
-        clock: Clock,
-    ) -> None:
+    def __init__(self, serving: Callable[[str], Serving], recorder: Recorder, shadows: Shadows, clock: Clock) -> None:
         self._serving = serving
         self._recorder = recorder
         self._shadows = shadows
@@ -47,6 +41,7 @@ class Gateway:
             except Exception as error:  # noqa: BLE001  one request's trouble is not its neighbours'
                 call.tell(call, said(error))
         self._run(attempts)
+        self._recorder.commit()
 
     def sheds(self, model: str) -> bool:
         """Whether requests for this model are refused before they are read."""

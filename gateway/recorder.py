@@ -49,6 +49,11 @@ class Recorder:
         except PointsmanError as refusal:
             recorded(attempts, refusal)
 
+    def commit(self) -> None:
+        """Write what was recorded in this step of the event loop: no more comes in it."""
+        if self._log is not None:
+            self._log.commit()
+
     def later(self, attempts: Sequence[Attempt]) -> None:
         """Write the records with the next commit; nobody waits for them."""
         records = self._records(attempts)

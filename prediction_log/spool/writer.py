@@ -148,6 +148,13 @@ class LogWriter:
         pending.bytes += size
         self._schedule()
 
+    def commit(self) -> None:
+        """Write what was appended in this step of the event loop now, instead of when it is over: for who knows that no more
+        comes. Whoever waits is told before this returns, or later where a thread syncs.
+        """
+        if self._scheduled:
+            self._tick()
+
     def _schedule(self) -> None:
         """Have what was appended in this step of the event loop written when it is over."""
         if not self._scheduled:

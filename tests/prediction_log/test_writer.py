@@ -47,6 +47,35 @@ async def test_all_appends_of_one_tick_are_one_write_of_records_and_one_of_the_w
     await writer.aclose()
 
 
+async def test_who_knows_that_no_more_comes_has_it_written_before_the_step_is_over(open_log, tmp_path):
+    writer, heard = await open_log(), []
+    writer.append_all([(Kind.PREDICTION, b"", b"1")], lambda refused: heard.append((refused, writer.last_seq)))
+    writer.append_all([(Kind.PREDICTION, b"", b"2")], lambda refused: heard.append((refused, writer.last_seq)))
+    assert heard == []
+
+    writer.commit()
+    assert heard == [(None, 2), (None, 2)]
+    writer.commit()
+    later = writer.append(Kind.PREDICTION, b"3")
+    await later
+
+    assert [entry.payload for entry in read(tmp_path / "spool")] == [b"1", b"2", b"3"]
+    assert (writer.commits, writer.answers) == (2, 3)
+    await writer.aclose()
+
+
+async def test_at_level_power_nobody_hears_of_a_commit_before_its_sync(open_log):
+    writer, heard = await open_log(durability="power"), []
+    writer.append_all([(Kind.PREDICTION, b"", b"1")], heard.append)
+
+    writer.commit()
+    assert heard == []
+    await writer.append(Kind.PREDICTION, b"2")
+
+    assert heard == [None]
+    await writer.aclose()
+
+
 async def test_a_tick_with_more_than_a_batch_holds_becomes_several(open_log, tmp_path):
     writer = await open_log(segment_bytes=2**20)
 
