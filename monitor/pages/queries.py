@@ -115,8 +115,8 @@ class StateReader:
 
     def summaries(self) -> Iterator[tuple[SummaryKey, Ints, Ints]]:
         """Every summary that is kept by panes, with its cells and counts; for merging states and for proofs."""
-        groups = {group.number: group for group in self.groups()}
         with self._moment():
+            groups = {group.number: group for group in self.groups()}
             rows = self._connection.execute("SELECT bucket, width, cells, counts FROM pane ORDER BY bucket").fetchall()
             total = merge([_settled(rows), *self._recent_now()])
         for place, bucket in enumerate(total.buckets.tolist()):

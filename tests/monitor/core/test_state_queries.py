@@ -132,6 +132,29 @@ def test_a_reader_sees_new_ticks_and_settled_ones_alike(world, tmp_path, monkeyp
     consumer.close()
 
 
+def test_summaries_are_of_one_moment_though_a_version_comes_meanwhile(world, tmp_path):
+    path = tmp_path / FILE_NAME
+    catalogue = world.make_catalogue({("m", version): world.make_reference("binary", version) for version in "12"})
+    entries = [
+        world.entry("a" * 32, seq, world.make_prediction(world.uuid7(world.T0 // 1000, seq), version=version))
+        for seq, version in enumerate("12", 1)
+    ]
+    world.run(world.make_consumer(path, entries[:1], catalogue))
+    reader = open_reader(path)
+    known = reader.groups
+
+    def groups():
+        found = known()
+        world.run(world.make_consumer(path, entries, catalogue))
+        return found
+
+    reader.groups = groups
+    assert {key.version for key, _, _ in reader.summaries()} == {"1"}
+    reader.groups = known
+    assert {key.version for key, _, _ in reader.summaries()} == {"1", "2"}
+    reader.close()
+
+
 def test_what_adds_up_to_nothing_is_not_stored():
     connection = sqlite3.connect(":memory:", isolation_level=None)
     for statement in summary_store.SCHEMA:
