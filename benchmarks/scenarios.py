@@ -12,17 +12,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from benchmarks.served import Served, free_port, served
+from benchmarks.served import SERVER_CORE, Served, free_port, served
 
 FLOOR, EVERYTHING, NO_LOG, ONE_VARIANT = "floor", "everything", "no log", "one variant"
 SCENARIOS: Final = (FLOOR, EVERYTHING, NO_LOG, ONE_VARIANT)
 
 
 @contextmanager
-def scenario(name: str, folder: Path, admin: int | None = None) -> Iterator[Served]:
+def scenario(
+    name: str, folder: Path, admin: int | None = None, *, workers: int = 1, cores: str = SERVER_CORE
+) -> Iterator[Served]:
     """A server of ours, ready; its admin API listens where the caller says, else anywhere."""
     port, admin = free_port(), admin or free_port()
-    state = folder / name.replace(" ", "-")
+    state = folder / f"{name.replace(' ', '-')}-{workers}"
     state.mkdir()
     ready: str | None
     if name == FLOOR:
@@ -37,9 +39,10 @@ def scenario(name: str, folder: Path, admin: int | None = None) -> Iterator[Serv
         "POINTSMAN_STATE_DIR": state / "state",
         "POINTSMAN_HTTP_PORT": port,
         "POINTSMAN_ADMIN_PORT": admin,
+        "POINTSMAN_WORKERS": workers,
         "POINTSMAN_LOG_ENABLED": "false" if name == NO_LOG else "true",
     }
-    with served(command, port, ready, state, settings) as server:
+    with served(command, port, ready, state, settings, cores=cores) as server:
         if name in {EVERYTHING, NO_LOG}:
             split(admin)
         yield server

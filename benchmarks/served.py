@@ -48,8 +48,8 @@ def served(
     *,
     cores: str = SERVER_CORE,
 ) -> Iterator[Served]:
-    """Start it on its core, or cores as taskset takes them, and wait until the path `ready` is answered with success (None: until it listens); end
-    it with all it started.
+    """Start it on its core, or on cores as taskset takes them, and wait until the path `ready` is answered with success (None:
+    until it listens); end it with all it started.
     """
     mark = uuid.uuid4().hex
     environment = os.environ | {name: str(value) for name, value in settings.items()} | {MARK: mark}

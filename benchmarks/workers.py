@@ -7,10 +7,9 @@ cores than this machine has. Run as `python -m benchmarks.workers`.
 
 import argparse
 import os
-import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,8 +19,8 @@ from rich.progress import Progress
 from benchmarks.closed_loop import wrk
 from benchmarks.machine import described, machine
 from benchmarks.models import KINDS, write_registry
-from benchmarks.scenarios import split
-from benchmarks.served import Served, cpu_seconds, end_when_told, free_port, memory_mb, served
+from benchmarks.scenarios import EVERYTHING, scenario
+from benchmarks.served import Served, cpu_seconds, end_when_told, memory_mb
 from benchmarks.sheets import Sheet
 from benchmarks.spread import ratios, spread
 
@@ -54,7 +53,10 @@ def main() -> None:
         Progress(console=console, transient=True) as progress,
     ):
         write_registry(Path(made) / "models", arguments.model)
-        servers = {number: stack.enter_context(gateway(number, Path(made))) for number in arguments.workers}
+        servers = {
+            number: stack.enter_context(scenario(EVERYTHING, Path(made), workers=number, cores=every_core()))
+            for number in arguments.workers
+        }
         held = {number: memory_mb(server.mark) for number, server in servers.items()}
         bar = progress.add_task("turns", total=arguments.turns + 1)
         for turn in range(arguments.turns + 1):
@@ -63,25 +65,6 @@ def main() -> None:
                 turns[number] += [seen] if turn else []  # the first warms up
             progress.advance(bar)
     console.print(sheet(arguments.model, turns, held, described(about)).rich())
-
-
-@contextmanager
-def gateway(workers: int, folder: Path) -> Iterator[Served]:
-    """A gateway with so many workers on all cores, everything on, half of the traffic to a second version."""
-    port, admin, own = free_port(), free_port(), folder / f"workers-{workers}"
-    own.mkdir()
-    settings = {
-        "PYTHONPATH": Path(__file__).parent.parent,
-        "POINTSMAN_REGISTRY": folder / "models",
-        "POINTSMAN_STATE_DIR": own / "state",
-        "POINTSMAN_HTTP_PORT": port,
-        "POINTSMAN_ADMIN_PORT": admin,
-        "POINTSMAN_WORKERS": workers,
-    }
-    command = [sys.executable, "-m", "pointsman", "serve"]
-    with served(command, port, "/v2/health/ready", own, settings, cores=every_core()) as server:
-        split(admin)
-        yield server
 
 
 def load(server: Served, connections: int, seconds: int) -> Turn:

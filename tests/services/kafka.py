@@ -88,8 +88,10 @@ def class_archive() -> list[str]:
             with tempfile.TemporaryDirectory(dir=lib.parent) as draft:
                 made = Path(draft) / "classes.jsa"
                 [broker] = cluster(Path(draft)).brokers
-                broker.run([*QUICK, f"-XX:ArchiveClassesAtExit={made}"])
-                broker.stop()
+                try:
+                    broker.run([*QUICK, f"-XX:ArchiveClassesAtExit={made}"])
+                finally:
+                    broker.stop()
                 made.touch()
                 made.rename(kept)
     return [f"-XX:SharedArchiveFile={kept}"] if kept.stat().st_size else []
