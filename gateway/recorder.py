@@ -31,10 +31,11 @@ class Recorder:
         """Record attempts that came together. `recorded` hears of each once: that its record is durable, or why it cannot
         be. A record that is too large for the log is refused alone.
         """
-        records = self._records(attempts)
         if self._log is None:
+            self._counted(attempts, self._clock.mono_ns())
             recorded(attempts, None)
             return
+        records = self._records(attempts)
         if max([len(shared) + len(rest) for _, shared, rest in records]) <= PAYLOAD_BYTES_MAX:
             self._append(self._log, attempts, records, recorded)
             return
@@ -56,33 +57,31 @@ class Recorder:
 
     def later(self, attempts: Sequence[Attempt]) -> None:
         """Write the records with the next commit; nobody waits for them."""
-        records = self._records(attempts)
-        if self._log is not None:
-            for kind, shared, rest in records:
-                self._log.append_later(kind, rest, shared)
+        if self._log is None:
+            self._counted(attempts, self._clock.mono_ns())
+            return
+        for kind, shared, rest in self._records(attempts):
+            self._log.append_later(kind, rest, shared)
 
     def _records(self, attempts: Sequence[Attempt]) -> list[Record]:
         """The records, in the order of the attempts, counted. What one run answered for one variant is recorded as one."""
         now_ns = self._clock.mono_ns()
         records: list[Record] = []
-        for alike in in_runs(attempts):
+        for alike in self._counted(attempts, now_ns):
             if alike[0].ran is None:
-                records += self._failed(alike, now_ns)
+                shared, rests = failure_records(alike, self._origin, now_ns)
             else:
-                records += self._answered(alike, now_ns)
+                shared, rests = self._prefixes.of(alike[0]), compact_records(alike, now_ns)
+            records += [(Kind.PREDICTION, shared, rest) for rest in rests]
         return records
 
-    def _failed(self, alike: Sequence[Attempt], now_ns: int) -> list[Record]:
-        first = alike[0]
-        self._meter.observe(first.call.model, first.route.variant, status_of(first), first.fallback_from, len(alike))
-        shared, own = failure_records(alike, self._origin, now_ns)
-        return [(Kind.PREDICTION, shared, rest) for rest in own]
-
-    def _answered(self, alike: Sequence[Attempt], now_ns: int) -> list[Record]:
-        first = alike[0]
-        model, variant = first.call.model, first.route.variant
-        self._meter.observe(model, variant, "ok", first.fallback_from, len(alike))
-        if first.answered:
-            self._meter.time(model, variant, [(now_ns - attempt.call.arrived_ns) // 1000 for attempt in alike])
-        prefix = self._prefixes.of(first)
-        return [(Kind.PREDICTION, prefix, rest) for rest in compact_records(alike, now_ns)]
+    def _counted(self, attempts: Sequence[Attempt], now_ns: int) -> list[list[Attempt]]:
+        """The attempts, those together whose records begin alike; each is counted."""
+        groups = in_runs(attempts)
+        for alike in groups:
+            first = alike[0]
+            model, variant = first.call.model, first.route.variant
+            self._meter.observe(model, variant, status_of(first), first.fallback_from, len(alike))
+            if first.answered and first.ran is not None:
+                self._meter.time(model, variant, [(now_ns - attempt.call.arrived_ns) // 1000 for attempt in alike])
+        return groups

@@ -132,3 +132,18 @@ def test_failures_of_one_kind_begin_alike_and_are_counted_together():
     assert len({shared for _, shared, _ in records}) == 1
     assert b"too many" in records[0][1]
     assert [count for labels, count in meter.snapshot(Gauges()).predictions if "skipped" in labels] == [5]
+
+
+def test_without_a_log_attempts_are_counted_and_no_record_is_made(monkeypatch):
+    monkeypatch.setattr(recording, "failure_records", None)
+    meter = Meter(Snapshot())
+    recorder = Recorder(None, meter, system_clock(), Origin("w", "0"))
+    attempts = [failed(None), failed(None)]
+    heard = []
+
+    recorder.durably(attempts, lambda those, refused: heard.append((those, refused)))
+    recorder.later(attempts)
+    recorder.commit()
+
+    assert heard == [(attempts, None)]
+    assert [count for labels, count in meter.snapshot(Gauges()).predictions if "error" in labels] == [4]
