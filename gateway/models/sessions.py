@@ -56,6 +56,7 @@ class Session:
         self.run_us = trial.run_us
         self.row_us = trial.row_us
         self._run = run
+        self._unstopped = onnxruntime.RunOptions()  # one for all: onnxruntime makes its own for each run that has none
         self._outputs = [spec.name for spec in trial.signature.outputs]
         self._label = f"version {fetched.version} of {fetched.model!r}"
 
@@ -65,7 +66,7 @@ class Session:
         Raises ModelFailed where onnxruntime fails, DeadlineExceeded where `stop` was set.
         """
         try:
-            outputs: list[Array] = self._run(self._outputs, feeds, None if stop is None else stop.options)
+            outputs: list[Array] = self._run(self._outputs, feeds, self._unstopped if stop is None else stop.options)
         except Exception as error:  # onnxruntime's errors share no other base
             if stop is not None and stop.options.terminate:
                 raise DeadlineExceeded(f"{self._label}: the run was stopped") from error
