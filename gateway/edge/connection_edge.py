@@ -102,11 +102,12 @@ class Edge:
         crowded = len(self.connections) > self.limits.connections // 2
         self._unsent = {one: seen for one, seen in self._unsent.items() if one.stalled}
         for connection in list(self.connections):
-            self._judge(connection, before - connection.since, crowded=crowded)
+            self._judge(connection, before, crowded=crowded)
 
-    def _judge(self, one: Client, seconds: float, *, crowded: bool) -> None:
+    def _judge(self, one: Client, before: float, *, crowded: bool) -> None:
+        seconds = before - one.since
         if one.stalled:
-            if self._unread(one):
+            if self._unread(one, before):
                 one.abort("unread")
         elif one.left:
             if seconds > self.limits.farewell_seconds:
@@ -122,11 +123,12 @@ class Edge:
         ):
             one.close(reason)
 
-    def _unread(self, one: Client) -> bool:
+    def _unread(self, one: Client, before: float) -> bool:
         """Whether a client has not taken enough of its replies since it was last seen to."""
         unsent = one.unsent()
         since, then = self._unsent.setdefault(one, (self.now, unsent))
-        seconds = self.now - since
+        # a worker that was held up between two looks wrote nothing meanwhile that could have been read
+        seconds = before - since
         if then - unsent >= self.limits.body_bytes_per_second * max(seconds, 1.0):
             self._unsent[one] = (self.now, unsent)
             return False

@@ -19,6 +19,8 @@ from gateway.status import error_reply
 from tests.gateway.lanes import one_by_one
 
 BODY_MAX = 2_000_000
+LOOK_SECONDS = 0.02
+PATIENCE_SECONDS = 100.0
 FAST = b"POST /v2/models/m/infer HTTP/1.1\r\nhost: t\r\n"
 SLOW = b"POST /v2/labels HTTP/1.1\r\nhost: t\r\n"
 ROADS = pytest.mark.parametrize("head", [FAST, SLOW], ids=["fast", "slow"])
@@ -26,7 +28,7 @@ NEVER = Limits(
     head_seconds=1e6, body_grace_seconds=1e6, body_seconds=1e6, silent_seconds=1e6, keep_alive_seconds=1e6,
     crowded_seconds=1e6, unread_seconds=1e6, farewell_seconds=0.5,
 )  # fmt: skip
-"""Limits without time, so that a slow machine changes nothing; each test sets the one that it is about."""
+"""Limits without time; each test sets the one that it is about. That one is kept by a clock of looks (`serving`)."""
 
 
 async def answer(arrival):
@@ -68,7 +70,7 @@ class Server:
         reader, writer = await self.open(*pieces)
         try:
             if replies is None:
-                return parsed(await asyncio.wait_for(reader.read(-1), 20))
+                return await to_the_end(reader)
             return [await one_reply(reader) for _ in range(replies)]
         finally:
             writer.close()
@@ -81,6 +83,7 @@ class Server:
 
 @asynccontextmanager
 async def serving(limits=NEVER, infer=answer, app=None):
+    """A server whose time goes on by LOOK_SECONDS a look: where the machine holds the process up, no client is late."""
     closed, refused, left = Counter(), Counter(), []
 
     async def count_body(scope, receive, send):
@@ -114,8 +117,8 @@ async def serving(limits=NEVER, infer=answer, app=None):
 
     async def sweep():
         while True:
-            edge.sweep(asyncio.get_running_loop().time())
-            await asyncio.sleep(0.02)
+            edge.sweep(edge.now + LOOK_SECONDS)
+            await asyncio.sleep(LOOK_SECONDS)
 
     sweeping = asyncio.create_task(sweep())
     try:
@@ -123,8 +126,10 @@ async def serving(limits=NEVER, infer=answer, app=None):
         here.port = server.servers[0].sockets[0].getsockname()[1]
         yield here
         await until(lambda: not edge.connections, "the end of all connections")
-        assert (edge.held, edge._by_address, edge._unsent) == (0, {}, {}), (
-            "nothing is left of a connection that is gone"
+        # what is under way when its client leaves holds its body until it is answered
+        await until(
+            lambda: (edge.held, edge._by_address, edge._unsent) == (0, {}, {}),
+            "that nothing is left of connections that are gone",
         )
         await until(lambda: not server.server_state.tasks, "the end of all tasks")
     finally:
@@ -134,11 +139,18 @@ async def serving(limits=NEVER, infer=answer, app=None):
 
 
 async def until(true, what="it"):
-    for _ in range(2000):
+    """Wait for it: so many steps of the event loop, not so many seconds, in which the process may not have run."""
+    for _ in range(6000):
         if true():
             return
         await asyncio.sleep(0.005)
     raise AssertionError(f"{what} did not happen")
+
+
+async def gone_by(server, seconds):
+    """Return when so much of the server's time has gone by."""
+    began = server.edge.now
+    await until(lambda: server.edge.now - began > seconds, f"{seconds} s")
 
 
 def request(body=b"{}", head=FAST):
@@ -161,8 +173,13 @@ def parsed(received):
     return found
 
 
+async def to_the_end(reader):
+    """(status, headers, JSON body) of each reply until the server ends the connection."""
+    return parsed(await asyncio.wait_for(reader.read(-1), PATIENCE_SECONDS))
+
+
 async def one_reply(reader):
-    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 20)
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE_SECONDS)
     size = int(re.search(rb"(?i)content-length: (\d+)", head)[1])
     return int(head.split()[1]), head.lower(), json.loads(await reader.readexactly(size))
 

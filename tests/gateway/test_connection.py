@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tests.gateway.raw_client import FAST, ROADS, answer, chunked, held, parsed, request, run, serving, until
+from tests.gateway.raw_client import FAST, ROADS, answer, chunked, held, request, run, serving, to_the_end, until
 
 BAD = {
     "4 Content-Length and Transfer-Encoding": (b"content-length: 3\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", 400),
@@ -90,7 +90,7 @@ def test_a_refusal_comes_in_its_turn(head):
             reader, writer = await server.open(request(b"1") + request(b"22") + head + b"content-length: x\r\n\r\n")
             await until(lambda: server.closed["malformed"] == 1)
             gate.set()
-            found = parsed(await asyncio.wait_for(reader.read(-1), 20))
+            found = await to_the_end(reader)
             writer.close()
             return [(status, body.get("got")) for status, _, body in found]
 
@@ -106,7 +106,7 @@ def test_a_refused_body_behind_unanswered_requests_waits_for_its_turn(head):
             reader, writer = await server.open(request(b"1") + rest)
             await until(lambda: server.closed["malformed"] == 1)
             gate.set()
-            found = parsed(await asyncio.wait_for(reader.read(-1), 20))
+            found = await to_the_end(reader)
             writer.close()
             return [status for status, _, _ in found]
 
@@ -119,7 +119,7 @@ def test_a_refusal_reaches_a_client_that_goes_on_sending(head):
         async with serving() as server:
             reader, writer = await server.open(head + b"content-length: 5000000\r\n\r\n")
             writer.write(b"x" * 5_000_000)
-            ((status, reply, _),) = parsed(await asyncio.wait_for(reader.read(-1), 20))
+            ((status, reply, _),) = await to_the_end(reader)
             writer.close()
             return status, b"connection: close" in reply, dict(server.refused)
 

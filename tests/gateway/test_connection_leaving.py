@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tests.gateway.raw_client import NEVER, ROADS, answer, parsed, request, run, serving, until
+from tests.gateway.raw_client import NEVER, ROADS, answer, request, run, serving, to_the_end, until
 
 
 @ROADS
@@ -52,7 +52,7 @@ def test_a_client_that_only_ends_its_own_side_gets_its_answers():
         async with serving() as server:
             reader, writer = await server.open(request(b"1") + request(b"22"))
             writer.write_eof()
-            found = parsed(await asyncio.wait_for(reader.read(-1), 20))
+            found = await to_the_end(reader)
             writer.close()
             return [body["got"] for _, _, body in found]
 

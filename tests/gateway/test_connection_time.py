@@ -6,8 +6,21 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from gateway.edge.connection_edge import Edge
 from gateway.edge.connection_limits import BETWEEN, BODY, HEAD, Limits, quiet_overdue, reading_overdue
-from tests.gateway.raw_client import FAST, NEVER, ROADS, SLOW, held, one_reply, request, run, serving
+from tests.gateway.raw_client import (
+    FAST,
+    NEVER,
+    PATIENCE_SECONDS,
+    ROADS,
+    SLOW,
+    gone_by,
+    held,
+    one_reply,
+    request,
+    run,
+    serving,
+)
 
 
 @asynccontextmanager
@@ -29,14 +42,14 @@ async def coming_in(writer, drop, pause):
 @pytest.mark.parametrize("beginning", [b"P", FAST, FAST + b"x: y"], ids=["a byte", "a line", "half a header"])
 def test_a_head_that_is_not_complete_in_time_is_408(beginning):
     async def story():
-        async with serving(NEVER._replace(head_seconds=0.2)) as server:
+        async with serving(NEVER._replace(head_seconds=0.21)) as server:
             began = asyncio.get_running_loop().time()
             ((status, _, body),) = await server.talk(beginning)
-            assert asyncio.get_running_loop().time() - began >= 0.2, "nobody is cut off early"
+            assert asyncio.get_running_loop().time() - began >= 0.21, "nobody is cut off early"
             assert await server.good()
             return status, body, dict(server.closed)
 
-    error = {"error": "the headers were not complete after 0.2 s"}
+    error = {"error": "the headers were not complete after 0.21 s"}
     assert run(story) == (408, error, {"head_timeout": 1})
 
 
@@ -68,10 +81,10 @@ def test_a_connection_that_asks_no_more_is_closed_sooner_where_many_are_open(hea
         async with serving(limits) as server:
             reader, writer = await server.open(request(head=head))
             await one_reply(reader)
-            await asyncio.sleep(0.4)
+            await gone_by(server, 0.4)
             alone = reader.at_eof()
             others = [await server.open() for _ in range(2)]
-            rest = await asyncio.wait_for(reader.read(-1), 20)
+            rest = await asyncio.wait_for(reader.read(-1), PATIENCE_SECONDS)
             for _, one in others:
                 one.close()
             writer.close()
@@ -116,7 +129,7 @@ def test_a_body_that_waits_for_an_earlier_answer_is_not_late(head):
         gate = asyncio.Event()
         async with serving(NEVER._replace(body_seconds=0.3, body_grace_seconds=0.1), infer=held(gate)) as server:
             reader, writer = await server.open(request(b"1") + head + b"content-length: 200000\r\n\r\nx")
-            await asyncio.sleep(0.8)
+            await gone_by(server, 0.8)
             writer.write(b"y" * 199_999)
             gate.set()
             found = [await one_reply(reader) for _ in range(2)]
@@ -167,3 +180,32 @@ def test_what_comes_in_has_its_time(stage, seconds, body_bytes, reason):
 )
 def test_what_is_quiet_has_its_time(seconds, asked, crowded, reason):
     assert quiet_overdue(Limits(), seconds, asked=asked, crowded=crowded) == reason
+
+
+class Unread:
+    """A connection whose replies nobody reads."""
+
+    address, stage, since, body_bytes = "127.0.0.1", BETWEEN, 0.0, 0
+    asked = stalled = idle = True
+    left = held_up = False
+
+    def __init__(self):
+        self.ended = []
+
+    def unsent(self):
+        return 1000
+
+    def abort(self, reason):
+        self.ended.append(reason)
+
+
+def test_what_a_client_did_not_read_while_the_worker_was_held_up_is_no_fault_of_its():
+    """Between two looks that are far from each other nothing was written that it could have read."""
+    edge, one = Edge(Limits(), [].append), Unread()
+    edge.admit(one)
+    for now in (1.0, 2.0, 100.0):
+        edge.sweep(now)
+    assert one.ended == []
+    edge.sweep(101.0)
+
+    assert one.ended == ["unread"]
