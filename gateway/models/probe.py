@@ -48,7 +48,8 @@ async def probe_in_child(
         memory_bytes_max: address space that loading and running it may add to the interpreter's own.
         timeout_seconds: from the start of the process to its report.
         threads: threads of one run.
-        cpu_seconds_max: processor time of all threads; by default as much as they can use until the timeout.
+        cpu_seconds_max: processor time of all threads that loading and running it may add to the interpreter's start; by
+            default as much as they can use until the timeout.
 
     Raises:
         ModelRejected: it cannot be served; or the child died, ran out of time, or could not be understood.

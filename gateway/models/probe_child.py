@@ -5,6 +5,7 @@ Enters: a task as the only argument. Leaves: a report on stdout. A version that 
 process or fails in it; nothing else is here to be hurt. Writes no file.
 """
 
+import math
 import os
 import resource
 import sys
@@ -47,8 +48,10 @@ def _set_limits(task: ProbeTask) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES_MAX, OPEN_FILES_MAX))
+    # what starting took is the interpreter's own, as with memory below: on a slow machine it may be seconds
+    seconds = math.ceil(time.process_time()) + task.cpu_seconds_max
     # a second between the limits: at the soft one comes SIGXCPU, which says why; at the hard one SIGKILL
-    resource.setrlimit(resource.RLIMIT_CPU, (task.cpu_seconds_max, task.cpu_seconds_max + 1))
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
     if sys.platform == "linux":  # elsewhere the kernel does not hold address space to a limit
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         own = pages * resource.getpagesize()

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import time
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +9,11 @@ import pytest
 
 from contracts.errors import ModelRejected
 from contracts.signature import Signature
-from gateway.models.probe import probe_in_child
+from gateway.models.probe import _environment, probe_in_child
 from gateway.models.sessions import load_session
 
 MEMORY = 512 * 2**20
-SECONDS = 60.0
+SECONDS = 200.0
 
 
 def probe(fetched, *, memory_bytes_max=MEMORY, timeout_seconds=SECONDS, **limits):
@@ -100,13 +99,10 @@ def test_a_graph_that_takes_more_memory_than_the_limit_but_less_than_the_machine
 
 @pytest.mark.usefixtures("good_version_passes")
 def test_a_graph_that_never_ends(shelf, graphs):
-    begun = time.monotonic()
-
     assert (
         rejection(shelf.put(graphs.loop(2**62)), timeout_seconds=1.5)
         == "loading and trying it took longer than 1.5 seconds"
     )
-    assert time.monotonic() - begun < 10
 
 
 @pytest.mark.usefixtures("good_version_passes")
@@ -114,6 +110,17 @@ def test_a_graph_that_uses_too_much_processor_time_kills_the_child(shelf, graphs
     assert rejection(shelf.put(graphs.loop(2**62)), cpu_seconds_max=1) == (
         "the process that tried it died of SIGXCPU: it used more processor time than it may"
     )
+
+
+def test_what_the_interpreter_takes_to_start_is_not_counted(shelf, graphs, tmp_path, monkeypatch):
+    """On a slow machine it is seconds, whatever the version."""
+    (tmp_path / "sitecustomize.py").write_text("import time\nwhile time.process_time() < 2.1:\n    pass\n")
+    environment = _environment()
+    monkeypatch.setattr(
+        "gateway.models.probe._environment",
+        lambda: environment | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{environment['PYTHONPATH']}"},
+    )
+    probe(shelf.put(graphs.mlp()), cpu_seconds_max=1)
 
 
 @pytest.mark.usefixtures("good_version_passes")
