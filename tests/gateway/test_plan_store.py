@@ -16,7 +16,7 @@ from gateway.plan_store.store import GATES_MAX, REPUBLISH
 from gateway.traffic import shifts
 from tests.gateway.gate_results import gate_result
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("patient_links")]
 
 WRITERS = 50
 
@@ -30,7 +30,7 @@ def anyio_backend():
 def open_store(request, tmp_path):
     """Opens the same store again at each call, as another process of the same fleet would."""
     if request.param == "sqlite":
-        return lambda: SqlitePlanStore(tmp_path / "plans.sqlite")
+        return lambda: SqlitePlanStore(tmp_path / "plans.sqlite", busy_timeout_ms=100_000)
     url = request.getfixturevalue("redis_server").url
     return lambda: RedisPlanStore(url, lambda: uuid.uuid4().hex, random.Random(7).random)
 
@@ -129,7 +129,7 @@ async def test_models_do_not_touch_each_other_and_share_one_audit_trail(store):
 
 async def news(store, before):
     """The generation once it is another; the bound is for a store that never tells."""
-    for _ in range(2000):
+    for _ in range(20_000):
         if (after := await store.generation()) != before:
             return after
         await store.changed(0.005)
@@ -159,7 +159,7 @@ async def test_the_generation_changes_with_every_write_of_anyone_and_only_then(s
 
 async def test_waiting_for_a_change_has_an_end(store):
     await store.generation()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(100):
         await store.changed(0.01)
 
 
