@@ -40,7 +40,7 @@ class Host:
         (self.folder / "aliases.json").write_text(json.dumps(aliases))
 
     def store(self):
-        return SqlitePlanStore(self.path / "plans.sqlite")
+        return SqlitePlanStore(self.path / "plans.sqlite", busy_timeout_ms=100_000)
 
     def worker(self, elsewhere=None, clock=CLOCK, registry=None, **more):
         async def audit(change):

@@ -28,7 +28,7 @@ from gateway.traffic import shifts
 from gateway.plan_store.sqlite import SqlitePlanStore
 
 async def main(path, who, wins_wanted):
-    store, wins = SqlitePlanStore(Path(path)), 0
+    store, wins = SqlitePlanStore(Path(path), busy_timeout_ms=100_000), 0
     while wins < wins_wanted:
         plan = await store.read("m")
         after = shifts.shadow(plan, VersionRef(version="2", digest="d2"), (plan.revision % 90 + 1) / 100)
@@ -77,7 +77,7 @@ def writer(path, who, wins_wanted):
 async def test_writers_in_many_processes_lose_no_change_and_share_no_revision(store, first, path):
     await store.write(first)
     writers = [writer(path, f"process-{n}", 25) for n in range(4)]
-    wins = [json.loads(line) for process in writers for line in process.communicate(timeout=60)[0].splitlines()]
+    wins = [json.loads(line) for process in writers for line in process.communicate(timeout=200)[0].splitlines()]
     history = await store.history("m", 1000)
 
     assert [process.returncode for process in writers] == [0] * 4
@@ -110,12 +110,12 @@ async def test_the_generation_sees_another_process(store, first, path):
     await store.write(first)
     before = await store.generation()
     with writer(path, "someone", 1) as process:
-        process.wait(timeout=30)
+        process.wait(timeout=200)
     assert await store.generation() != before
 
 
 async def test_many_stores_opened_at_once_make_one_file_and_nothing_else(path, first):
-    stores = [SqlitePlanStore(path) for _ in range(20)]
+    stores = [SqlitePlanStore(path, busy_timeout_ms=100_000) for _ in range(20)]
     await asyncio.gather(*(store.read("m") for store in stores))
     await stores[0].write(first)
 

@@ -38,7 +38,7 @@ class Desk:
         self.workers = folder / "workers"
         self.graphs = graphs
         self.registry = FolderRegistry(self.root, folder / "cache")
-        self.store = SqlitePlanStore(folder / "plans.sqlite")
+        self.store = SqlitePlanStore(folder / "plans.sqlite", busy_timeout_ms=100_000)
         self.probed = []
         self.probing = asyncio.Event()
         self.probing.set()

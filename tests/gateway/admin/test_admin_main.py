@@ -38,14 +38,14 @@ async def test_a_shift_is_probed_stored_and_audited_and_the_server_stops_when_to
     listener, stop = socket.create_server(("127.0.0.1", 0)), asyncio.Event()
     serving = asyncio.create_task(serve_admin(settings, listener, stop))
     port = listener.getsockname()[1]
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=200) as client:
         shifted = await client.post(
             f"{SHIFT}canary", json={"version": "2", "share": "5%", "who": "ada", "reason": "look"}
         )
         refused = await client.post(f"{SHIFT}canary", json={"version": "3", "share": "5%"})
         plan = await client.get(f"{SHIFT}plan")
     stop.set()
-    await asyncio.wait_for(serving, 20)
+    await asyncio.wait_for(serving, 100)
     listener.close()
 
     assert shifted.status_code == 200, shifted.text
@@ -62,10 +62,10 @@ async def test_a_gate_is_an_audit_record_too(settings):
     listener, stop = socket.create_server(("127.0.0.1", 0)), asyncio.Event()
     serving = asyncio.create_task(serve_admin(settings, listener, stop))
     port = listener.getsockname()[1]
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=200) as client:
         kept = await client.post(f"{SHIFT}gates", content=encode(gate))
     stop.set()
-    await asyncio.wait_for(serving, 20)
+    await asyncio.wait_for(serving, 100)
     listener.close()
 
     assert kept.status_code == 200, kept.text
@@ -83,11 +83,11 @@ async def test_without_a_log_the_history_is_kept_all_the_same(settings):
     silent = Settings(registry=settings.registry, state_dir=settings.state_dir, log_enabled=False)
     serving = asyncio.create_task(serve_admin(silent, listener, stop))
     port = listener.getsockname()[1]
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=200) as client:
         shifted = await client.post(f"{SHIFT}warm", json={"version": "2"})
         changes = (await client.get("/admin/audit")).json()["changes"]
     stop.set()
-    await asyncio.wait_for(serving, 20)
+    await asyncio.wait_for(serving, 100)
     listener.close()
 
     assert (shifted.status_code, [change["verb"] for change in changes]) == (200, ["warm", "start"])

@@ -19,7 +19,7 @@ def start(desk, store=None):
 
 
 async def test_of_many_that_start_a_model_at_once_one_wins_and_all_have_its_plan(desk, tmp_path):
-    stores = [SqlitePlanStore(tmp_path / "plans.sqlite") for _ in range(8)]
+    stores = [SqlitePlanStore(tmp_path / "plans.sqlite", busy_timeout_ms=100_000) for _ in range(8)]
     plans = await asyncio.gather(*(start(desk, store) for store in stores))
 
     assert plans == [await desk.store.read(MODEL)] * 8
