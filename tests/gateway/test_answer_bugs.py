@@ -39,7 +39,9 @@ def answers(tmp_path, shelf, graphs):
     shelf.write("m", "1", graphs.mlp())
 
     async def run(broken, request_ids):
-        settings = Settings(registry=str(shelf.root), state_dir=tmp_path / "state", log_disk_reserve_bytes=0)
+        settings = Settings(
+            registry=str(shelf.root), state_dir=tmp_path / "state", log_disk_reserve_bytes=0, request_timeout_ms=600_000
+        )
         log = await open_writer(settings.state_dir / "spool", "worker-0", disk_reserve_bytes=0)
         clock = system_clock()
         worker = make_worker(settings, "worker-0", log, clock)
@@ -52,7 +54,10 @@ def answers(tmp_path, shelf, graphs):
                 for one, asker in zip(request_ids, askers, strict=True)
             ]
         )
-        await asyncio.sleep(0.2)
+        async with asyncio.timeout(100):
+            while not all(asker.replies for asker in askers):
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.2)  # for a second reply to one of them
         written = log.last_seq - before
         await log.aclose()
         worker.close()

@@ -27,8 +27,9 @@ class Asker:
 def test_requests_of_one_step_are_stored_together_and_answered_in_it(tmp_path, shelf, graphs):
     shelf.write("m", "1", graphs.mlp())
     settings = Settings(
-        registry=str(shelf.root), state_dir=tmp_path / "state", log_disk_reserve_bytes=0, inline_run_us_max=1e6
-    )
+        registry=str(shelf.root), state_dir=tmp_path / "state", log_disk_reserve_bytes=0, inline_run_us_max=1e9,
+        request_timeout_ms=600_000,
+    )  # fmt: skip
 
     async def run():
         log = await open_writer(settings.state_dir / "spool", "worker-0", disk_reserve_bytes=0)

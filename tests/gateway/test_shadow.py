@@ -56,7 +56,7 @@ class Shadowed:
         await self.until(lambda: self.asker.answered == count and not self.worker.shadows._waiting)
 
     async def until(self, true):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(100):
             while not true():
                 await asyncio.sleep(0.01)
 
@@ -67,7 +67,10 @@ def shadows(tmp_path, shelf, graphs):
     for version in "12":
         shelf.write("m", version, graphs.mlp(bias=float(version)))
     (shelf.root / "m" / "aliases.json").write_text(json.dumps({"champion": "1"}))
-    settings = Settings(registry=str(shelf.root), state_dir=tmp_path / "state", log_disk_reserve_bytes=0)
+    settings = Settings(
+        registry=str(shelf.root), state_dir=tmp_path / "state", log_disk_reserve_bytes=0, request_timeout_ms=600_000,
+        inline_run_us_max=1e9,
+    )  # fmt: skip
 
     async def run(story, in_flight_max):
         log = await open_writer(settings.state_dir / "spool", "worker-0", disk_reserve_bytes=0)
@@ -87,7 +90,7 @@ def shadows(tmp_path, shelf, graphs):
         one = Shadowed(worker, log, clock)
         await one.until(lambda: worker.models.servings["m"].points.shadows)
         await story(one)
-        await worker.shadows.drain(5.0)
+        await worker.shadows.drain(100.0)
         await log.aclose()
         worker.close()
         await worker.shared.aclose()
