@@ -119,7 +119,10 @@ def _differing(specs: Sequence[TensorSpec], first: Sequence[Array], other: Seque
 
 
 def _warm(run: Run, feeds: Mapping[str, Array], clock: Callable[[], int]) -> float:
-    """The median time of a warm run in nanoseconds; the first is not counted."""
+    """The median time of a warm run in nanoseconds. The first run is not warm, so no more than that: where the machine
+    stood still in the only warm run, the version would pass for one that takes so long.
+    """
+    cold = clock()
     _answer(run, feeds, f"{_rows_of(feeds)} rows")
     begun = before = clock()
     spent: list[int] = []
@@ -128,7 +131,7 @@ def _warm(run: Run, feeds: Mapping[str, Array], clock: Callable[[], int]) -> flo
         now = clock()
         spent.append(now - before)
         before = now
-    return median(spent)
+    return min(median(spent), begun - cold)
 
 
 def _rows_of(feeds: Mapping[str, Array]) -> int:

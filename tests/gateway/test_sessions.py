@@ -129,6 +129,13 @@ def test_run_times_are_medians_of_warm_runs_in_microseconds(shelf, graphs):
     assert session.row_us == 0.0
 
 
+def test_a_machine_that_stood_still_in_a_warm_run_makes_no_slow_version_of_a_quick_one(shelf, graphs):
+    ticks = iter([0, 9_000, 9_000 + 10**9, 2 * 10**9, 2 * 10**9 + 9_000, 3 * 10**9])
+    session = opened(shelf.put(graphs.mlp()), rows=11, clock=lambda: next(ticks))
+
+    assert (session.run_us, session.row_us) == (9.0, 0.0)
+
+
 def test_external_data_of_the_version_are_loaded(shelf, graphs):
     weights = np.arange(16, dtype=np.float32)
     fetched = shelf.put(graphs.external(location="deep/w.bin"), files={"deep/w.bin": weights.tobytes()})
