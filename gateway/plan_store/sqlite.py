@@ -15,7 +15,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -156,12 +156,16 @@ class SqlitePlanStore:
             if self._file is None and not self._path.exists():
                 _make(self._path)
             stat = self._path.stat()
-            self._records, self._poll = self._connect(self._busy_timeout_ms), self._connect(POLL_TIMEOUT_MS)
-            self._records.execute(GATES)
-            self._records.execute(ALIAS_BOOKS)
+            with ExitStack() as on_error:
+                records = on_error.enter_context(closing(self._connect(self._busy_timeout_ms)))
+                poll = on_error.enter_context(closing(self._connect(POLL_TIMEOUT_MS)))
+                records.execute(GATES)
+                records.execute(ALIAS_BOOKS)
+                on_error.pop_all()
+            self._records, self._poll = records, poll
             self._file = (stat.st_dev, stat.st_ino)
             self._openings += 1
-            return self._records
+            return records
 
     def _connect(self, busy_timeout_ms: int) -> sqlite3.Connection:
         db = sqlite3.connect(

@@ -125,6 +125,23 @@ async def test_many_stores_opened_at_once_make_one_file_and_nothing_else(path, f
     assert [file.name for file in path.parent.iterdir()] == ["plans.sqlite"]
 
 
+async def test_an_opening_that_is_locked_out_leaves_nothing_half_open(store, first, path):
+    """A store of an earlier release lacks a table, which the first opening makes."""
+    await store.write(first)
+    await store.aclose()
+    later = SqlitePlanStore(path, busy_timeout_ms=50)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("DROP TABLE gates")
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreUnavailable, match="locked"):
+            await later.read("m")
+        other.execute("COMMIT")
+
+        assert await later.read("m") == first.after
+        assert await later.gates("m", 1) == []
+    await later.aclose()
+
+
 async def test_a_reader_does_not_wait_for_a_writer(store, first, path):
     await store.write(first)
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
