@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -47,7 +48,9 @@ async def task(stop, hurry):
     if "stuck" in arguments.slot:
         time.sleep(1000)
     if "slow" in arguments.slot:
-        await asyncio.wait([asyncio.create_task(hurry.wait())], timeout=60)
+        await hurry.wait()
+    while "together" in arguments.slot and diary.read_text().count('"stops"') < 3:
+        await asyncio.sleep(0.02)
     await asyncio.sleep(0.3)
     note("ends")
 
@@ -63,6 +66,25 @@ def child(tmp_path):
     path.write_text(CHILD)
     (tmp_path / "diary").touch()
     return path
+
+
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch):
+    """Nobody is killed or given up because the machine stood still for a while."""
+    for role in supervisor.HANG_SECONDS:
+        monkeypatch.setitem(supervisor.HANG_SECONDS, role, 1000.0)
+    monkeypatch.setattr(supervisor, "HURRY_SECONDS", 60.0)
+    monkeypatch.setattr(supervisor, "stages", lambda given: [one._replace(seconds=60.0) for one in stages(given)])
+
+
+@pytest.fixture
+def brief(monkeypatch):
+    """Of the drain, those who write the log have no more than the settings say; whoever comes after them is waited for."""
+
+    def some(settings):
+        return [stage if "worker" in stage.names else stage._replace(seconds=60.0) for stage in stages(settings)]
+
+    monkeypatch.setattr(supervisor, "stages", some)
 
 
 def diary(child, what=None):
@@ -109,7 +131,7 @@ def test_a_drain_with_the_default_settings_ends_within_half_a_minute():
 
 def test_a_child_that_goes_on_dying_is_started_ever_more_rarely_and_touches_nobody_else(child):
     async def tell(stop, hurry):
-        await until(lambda: len(pids(child, "crashing")) >= 4)
+        await until(lambda: len(pids(child, "crashing")) >= 4 and pids(child, "steady"))
 
     story(child, [Role("worker", "crashing"), Role("worker", "steady")], tell)
 
@@ -120,40 +142,45 @@ def test_a_child_that_goes_on_dying_is_started_ever_more_rarely_and_touches_nobo
     assert len(pids(child, "steady")) == 1
 
 
-def test_a_killed_child_is_started_again_at_once(child):
+def test_a_killed_child_is_started_again_at_once(child, caplog):
     async def tell(stop, hurry):
         await until(lambda: pids(child, "steady"))
         os.kill(pids(child, "steady")[0], signal.SIGKILL)
-        began = time.monotonic()
         await until(lambda: len(pids(child, "steady")) == 2)
-        took.append(time.monotonic() - began)
 
-    took = []
     story(child, [Role("worker", "steady")], tell)
 
-    assert took[0] < 10, "the bound is for a slow machine; on a free one it takes the time of a start"
+    assert "steady ended with code -9; it is started again in 0.0 s" in caplog.text
 
 
 @pytest.mark.parametrize("how", ["stopped", "holding"])
-def test_a_worker_that_hangs_is_killed_and_started_again_and_the_others_are_left_alone(child, monkeypatch, how):
+def test_a_worker_that_hangs_is_killed_and_started_again_and_the_others_are_left_alone(child, monkeypatch, brief, how):
     """Stopped by a signal, or holding the interpreter's lock: no code of its own can tell anybody."""
     monkeypatch.setitem(supervisor.HANG_SECONDS, "worker", 4.0)
+    kill_if_silent, heard_at = supervisor._Child.kill_if_silent, set()
+
+    def watched(one, now):
+        if one.role.slot == "steady":
+            heard_at.add(one._beaten_at)
+        kill_if_silent(one, now)
+
+    monkeypatch.setattr(supervisor._Child, "kill_if_silent", watched)
 
     async def tell(stop, hurry):
         await until(lambda: pids(child, how) and pids(child, "steady"))
         if how == "stopped":
             await asyncio.sleep(1.5)
-            os.kill(pids(child, how)[0], signal.SIGSTOP)
-        await until(lambda: len(pids(child, how)) == 2)
+            with suppress(ProcessLookupError):  # it stood still by itself, and is killed for that
+                os.kill(pids(child, how)[0], signal.SIGSTOP)
+        seconds = 2 * supervisor.START_SECONDS  # one that was stopped before it first beat has that long
+        await until(lambda: len(pids(child, how)) >= 2 and len(heard_at) > 3, seconds)
 
-    story(child, [Role("worker", how), Role("worker", "steady")], tell, drain_timeout_seconds=0.5)
+    story(child, [Role("worker", how), Role("admin", "steady")], tell, drain_timeout_seconds=0.5)
 
     assert len(pids(child, "steady")) == 1
 
 
 def test_a_jump_of_the_clock_kills_nobody(child, monkeypatch):
-    monkeypatch.setitem(supervisor.HANG_SECONDS, "worker", 4.0)
-
     async def tell(stop, hurry):
         await until(lambda: pids(child, "steady"))
         monkeypatch.setattr(time, "time", lambda: 1e10)
@@ -165,7 +192,8 @@ def test_a_jump_of_the_clock_kills_nobody(child, monkeypatch):
 
 
 def test_those_who_write_the_log_end_first_then_who_forwards_it_then_who_counts_it(child):
-    roles = [Role("monitor", "m"), Role("forward", "f"), Role("admin", "a"), Role("worker", "w0"), Role("worker", "w1")]
+    writers = {"a-together": "admin", "w0-together": "worker", "w1-together": "worker"}
+    roles = [Role("monitor", "m"), Role("forward", "f"), *(Role(name, slot) for slot, name in writers.items())]
 
     async def tell(stop, hurry):
         await until(lambda: len(diary(child, "begins")) == 5)
@@ -173,31 +201,33 @@ def test_those_who_write_the_log_end_first_then_who_forwards_it_then_who_counts_
     story(child, roles, tell)
 
     when = {(slot, what): at for slot, what, _, at in diary(child)}
-    writers_end = max(when[slot, "ends"] for slot in ("w0", "w1", "a"))
-    assert max(when[slot, "stops"] for slot in ("w0", "w1", "a")) < min(
-        when[slot, "ends"] for slot in ("w0", "w1", "a")
-    )
+    writers_end = max(when[slot, "ends"] for slot in writers)
+    assert max(when[slot, "stops"] for slot in writers) < min(when[slot, "ends"] for slot in writers)
     assert writers_end < when["f", "stops"] < when["f", "ends"] < when["m", "stops"] < when["m", "ends"]
 
 
 def test_hurry_skips_the_waits_but_lets_everybody_end(child):
+    async def hurried(hurry):
+        await until(lambda: diary(child, "stops"))  # two signals that wait for a process at once are one
+        hurry.set()
+
     async def tell(stop, hurry):
         await until(lambda: len(diary(child, "begins")) == 2)
-        asyncio.get_running_loop().call_later(0.5, hurry.set)
+        hurrying.append(asyncio.create_task(hurried(hurry)))
 
-    took = story(child, [Role("worker", "slow"), Role("monitor", "m")], tell)
+    hurrying = []
+    story(child, [Role("worker", "slow"), Role("monitor", "m")], tell)
 
-    assert took < 15
     assert [slot for slot, *_ in diary(child, "ends")] == ["slow", "m"]
 
 
-def test_a_child_that_does_not_end_is_killed_when_its_time_is_up(child):
+def test_a_child_that_does_not_end_is_killed_when_its_time_is_up(child, brief):
     async def tell(stop, hurry):
         await until(lambda: len(diary(child, "begins")) == 2)
 
     took = story(child, [Role("worker", "stuck"), Role("monitor", "m")], tell, drain_timeout_seconds=0.5)
 
-    assert 4.5 <= took < 20
+    assert 4.5 <= took < 100, "it sleeps for a thousand seconds"
     assert [slot for slot, *_ in diary(child, "ends")] == ["m"]
 
 
