@@ -5,6 +5,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import msgspec
@@ -34,7 +35,7 @@ reference = decode(Reference, Path(sys.argv[3]).read_bytes())
 catalogue = Catalogue(lambda *_: reference, lambda *_: None)
 source = SpoolSource(lambda at: SpoolReader(spool, at))
 counter = SpoolCounter(source, Consumer(state, catalogue, horizon_days=2.0), records_max=20)
-while True:
+while sys.stdin.readline():
     counter.tick(0)
     print("ticked", flush=True)
 """
@@ -194,6 +195,12 @@ def test_a_torn_log_is_told_and_the_rest_is_counted(world, tmp_path, references)
     assert not verify(spool, counted(state)).ok
 
 
+def go_on(child):
+    """One tick more, and no other: whoever kills it may be late."""
+    child.stdin.write(b"\n")
+    child.stdin.flush()
+
+
 def test_a_monitor_that_is_killed_again_and_again_counts_every_record_once(world, tmp_path, references):
     spool, state, told = tmp_path / "spool", tmp_path / FILE_NAME, tmp_path / "reference.json"
     records = records_of(world, 400)
@@ -202,9 +209,14 @@ def test_a_monitor_that_is_killed_again_and_again_counts_every_record_once(world
     told.write_bytes(encode(references["m", "1"]))
     command = [sys.executable, "-c", CHILD, str(state), str(spool), str(told)]
     for ticks in (0, 1, 4, 2, 3):  # then somewhere in the next one
-        with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[3]) as child:
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parents[3]
+        ) as child:
             for _ in range(ticks):
+                go_on(child)
                 child.stdout.readline()
+            go_on(child)
+            time.sleep(ticks / 1000)
             child.kill()
         assert child.returncode == -signal.SIGKILL
     before = sum(last - first + 1 for intervals in counted(state).values() for first, last in intervals)

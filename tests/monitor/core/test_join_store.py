@@ -21,7 +21,7 @@ from monitor.counts.state import FILE_NAME, counted, join_path, open_state
 from monitor.pages.queries import open_reader
 
 HORIZON_PASSED_DAYS = 5
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = 60
 NOTHING = Edit((), {}, {}, {})
 
 
