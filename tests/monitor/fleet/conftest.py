@@ -17,10 +17,11 @@ import msgspec
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from contracts.errors import StoreUnavailable
+from contracts.errors import StoreUnavailable, Unavailable
 from contracts.prediction import Prediction
 from contracts.settings import KafkaOptions, Settings, encode_settings
 from contracts.wire import encode
+from prediction_log.kafka import producer
 from prediction_log.kafka.topics import ensure_topics, topics_of
 from prediction_log.position import Entry
 from prediction_log.spool.segment import Kind
@@ -30,15 +31,20 @@ from tests.services.ports import free_ports
 
 HOUSE = Path(__file__).parents[3]
 PARTITIONS = 4
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 100.0
+STEADY_MS = 30_000
+"""The session of a worker that nobody kills or holds: the group waits for it when the machine stands still for a while."""
+QUICK_MS = 3_000
+"""The session of one that is killed or held: the others take over soon."""
 LOG_A, LOG_B, LOG_C = (f"{number:032x}" for number in (0xA, 0xB, 0xC))
 
 
 class Worker:
     """One process; `state_dir` is its own."""
 
-    def __init__(self, settings: Settings, fault: str = "") -> None:
+    def __init__(self, settings: Settings, fault: str, session_ms: int) -> None:
         self.settings = settings
+        self.session_ms = session_ms
         self.state_dir = settings.state_dir
         self.view = settings.state_dir / "monitor" / "view.sqlite"
         self.process = None
@@ -52,6 +58,7 @@ class Worker:
             str(HOUSE / "tests/monitor/fleet/worker.py"),
             encode_settings(self.settings).decode(),
             fault,
+            str(self.session_ms),
         ]
         environment = {**os.environ, "PYTHONPATH": str(HOUSE)}
         with (self.state_dir / "worker.log").open("ab") as log:
@@ -69,7 +76,7 @@ class Worker:
     def stop(self) -> int:
         """In order; its exit code."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(30)
+        return self.process.wait(PATIENCE_SECONDS)
 
     def said(self) -> str:
         """Its log."""
@@ -77,7 +84,8 @@ class Worker:
 
     def get(self, path: str) -> httpx.Response:
         """Ask it by HTTP."""
-        return httpx.get(f"http://127.0.0.1:{self.settings.monitor_port}{path}", timeout=10, trust_env=False)
+        address = f"http://127.0.0.1:{self.settings.monitor_port}"
+        return httpx.get(f"{address}{path}", timeout=PATIENCE_SECONDS, trust_env=False)
 
 
 class Fleet:
@@ -95,7 +103,7 @@ class Fleet:
         self._seqs = Counter()
         self._counted: tuple[list[Entry], dict] = ([], {})
 
-    def worker(self, name: str, fault: str = "", **given) -> Worker:
+    def worker(self, name: str, fault: str = "", *, session_ms: int = STEADY_MS, **given) -> Worker:
         """Start one."""
         settings = Settings(
             state_dir=self._folder / name,
@@ -107,7 +115,7 @@ class Fleet:
             drain_timeout_seconds=10,
             **given,
         )
-        self.workers.append(Worker(settings, fault))
+        self.workers.append(Worker(settings, fault, session_ms))
         return self.workers[-1]
 
     def filler(self) -> Filler:
@@ -275,11 +283,30 @@ def history() -> History:
     return History(random.Random(20_130_101))
 
 
+def make_topics(address: str, options: KafkaOptions) -> None:
+    """As a worker makes them: asked again where Kafka takes its time."""
+    end = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            asyncio.run(ensure_topics(address, options, counting.HORIZON_DAYS))
+        except Unavailable:
+            if time.monotonic() > end:
+                raise
+        else:
+            return
+
+
+@pytest.fixture(autouse=True)
+def patient_producers(monkeypatch):
+    """A producer of this process may take its time: nobody here would ask for another one, as a worker does."""
+    monkeypatch.setattr(producer, "OPEN_SECONDS_MAX", PATIENCE_SECONDS)
+
+
 @pytest.fixture
 def fleet(kafka, tmp_path):
     """Empty topics, no worker yet."""
     one = Fleet(kafka.address, kafka.prefix(), tmp_path)
-    asyncio.run(ensure_topics(one.address, one.options, counting.HORIZON_DAYS))
+    make_topics(one.address, one.options)
     yield one
     for worker in one.workers:
         worker.process.kill()

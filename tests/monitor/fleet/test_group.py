@@ -8,7 +8,7 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
 from monitor.fleet.worker import group_name
-from tests.monitor.fleet.conftest import LOG_A, LOG_B, LOG_C
+from tests.monitor.fleet.conftest import LOG_A, LOG_B, LOG_C, QUICK_MS
 
 
 async def send(fleet, history, amount=1_500):
@@ -32,6 +32,11 @@ async def offsets_told(fleet):
     return {place: told.offset for place, told in found.items()}
 
 
+def owners(fleet, worker):
+    """Who counts the partitions, as a worker says."""
+    return {part["owner"] for part in fleet.status(worker).get("partitions", ())}
+
+
 def counting_in(fleet, *workers):
     """Wait until all partitions are counted by these, each by its share."""
 
@@ -44,20 +49,21 @@ def counting_in(fleet, *workers):
 
 def test_two_workers_count_together_what_one_pass_counts(fleet, history):
     first, second = fleet.worker("first"), fleet.worker("second")
+    counting_in(fleet, first, second)
 
     asyncio.run(send(fleet, history, 3_000))
 
     fleet.counted_as_the_oracle(first)
     fleet.counted_as_the_oracle(second)
-    assert len({part["owner"] for part in fleet.status(first)["partitions"]}) == 2
-    assert fleet.ready(first) == {"ready": True}
-    told = asyncio.run(offsets_told(fleet))
-    assert sum(told.values()) == len(fleet.entries), "tools that show the group's lag show none"
+    fleet.wait_for(lambda: owners(fleet, first), lambda found: len(found) == 2)
+    fleet.wait_for(lambda: fleet.ready(first), {"ready": True}.__eq__)
+    # tools that show the group's lag show none
+    fleet.wait_for(lambda: sum(asyncio.run(offsets_told(fleet)).values()), len(fleet.entries).__eq__)
     assert (first.stop(), second.stop()) == (0, 0)
 
 
 def test_a_killed_worker_is_replaced_by_the_others_and_a_new_one_takes_its_share(fleet, history):
-    first, second = fleet.worker("first"), fleet.worker("second")
+    first, second = fleet.worker("first", session_ms=QUICK_MS), fleet.worker("second")
     counting_in(fleet, first, second)
 
     asyncio.run(send(fleet, history))
@@ -76,7 +82,7 @@ def test_workers_that_come_and_go_all_the_time_double_nothing_and_lose_nothing(f
     dice = random.Random(7)
     steady = fleet.worker("steady")
     for turn in range(4):
-        other = fleet.worker(f"other-{turn}")
+        other = fleet.worker(f"other-{turn}", session_ms=QUICK_MS)
         asyncio.run(send(fleet, history, 600))
         fleet.wait_for(lambda other=other: fleet.partitions(other), bool)
         asyncio.run(send(fleet, history, 600))
@@ -91,7 +97,7 @@ def test_workers_that_come_and_go_all_the_time_double_nothing_and_lose_nothing(f
 
 @pytest.mark.parametrize("place", ["take", "publish", "published"])
 def test_a_worker_killed_between_any_two_commits_goes_on_where_it_was(fleet, history, place):
-    worker = fleet.worker("worker", fault=f"{place}:3")
+    worker = fleet.worker("worker", fault=f"{place}:3", session_ms=QUICK_MS)
 
     asyncio.run(send(fleet, history))
     worker.process.wait(60)
@@ -104,9 +110,8 @@ def test_a_worker_killed_between_any_two_commits_goes_on_where_it_was(fleet, his
 
 @pytest.mark.parametrize("place", ["take", "publish", "published"])
 def test_what_a_killed_worker_left_behind_is_taken_over_from_what_it_published(fleet, history, place):
-    worker = fleet.worker(
-        "worker", fault=f"{place}:4"
-    )  # each of the four partitions gets there once, whatever the pace
+    # each of the four partitions gets there once, whatever the pace
+    worker = fleet.worker("worker", fault=f"{place}:4", session_ms=QUICK_MS)
 
     asyncio.run(send(fleet, history))
     worker.process.wait(60)
@@ -118,7 +123,7 @@ def test_what_a_killed_worker_left_behind_is_taken_over_from_what_it_published(f
 
 
 def test_a_worker_that_slept_while_another_took_over_publishes_nothing_of_its_own(fleet, history):
-    first, second = fleet.worker("first"), fleet.worker("second")
+    first, second = fleet.worker("first", session_ms=QUICK_MS), fleet.worker("second")
     counting_in(fleet, first, second)
     asyncio.run(send(fleet, history))
 

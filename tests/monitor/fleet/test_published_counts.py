@@ -4,7 +4,7 @@ import asyncio
 
 from monitor.fleet.published_counts import published_counts
 from prediction_log.certificate.kafka_verify import verify_kafka
-from tests.monitor.fleet.conftest import LOG_A, LOG_B, LOG_C, PATIENCE_SECONDS
+from tests.monitor.fleet.conftest import LOG_A, LOG_B, LOG_C, PATIENCE_SECONDS, QUICK_MS
 
 
 async def send(fleet, history, amount, **how):
@@ -29,7 +29,7 @@ def test_nobody_is_certified_to_have_counted_where_no_monitor_ever_ran(fleet, hi
 
 
 def test_records_that_came_once_or_twice_are_certified_as_counted_once_by_two_workers(fleet, history):
-    workers = fleet.worker("first"), fleet.worker("second")
+    workers = fleet.worker("first"), fleet.worker("second", session_ms=QUICK_MS)
     fleet.wait_for(lambda: all(map(fleet.partitions, workers)), bool)
     asyncio.run(send(fleet, history, 600))
     workers[1].kill()

@@ -34,7 +34,7 @@ from tests.monitor.fleet.exchange_world import counts, history, references, view
 from tests.services.kafka_fill import Filler
 
 LOG = "a" * 32
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 120.0
 
 
 class Partition:

@@ -9,7 +9,7 @@ from contracts.wire import encode
 from monitor.fleet.dead_letters import DEAD_MIN, WINDOW_SECONDS, DeadShare
 from prediction_log.spool.segment import Kind
 from tests.monitor.core import conftest as counting
-from tests.monitor.fleet.conftest import LOG_A, LOG_B
+from tests.monitor.fleet.conftest import LOG_A, LOG_B, QUICK_MS
 from tests.services.kafka_fill import Message
 
 
@@ -73,11 +73,11 @@ def test_poison_is_kept_with_where_it_stood_and_why_and_the_others_are_counted(f
     assert (big["cut_from_bytes"], big["big"]) == (b"700000", b"y" * 100)
     decoded = [headers for (_, _, unplaced, _), headers in letters.items() if unplaced]
     assert {headers["log_id"].decode() for headers in decoded} == {LOG_B}
-    assert fleet.ready(worker) == {"ready": True}
+    fleet.wait_for(lambda: fleet.ready(worker), {"ready": True}.__eq__)
 
 
 def test_a_worker_killed_after_dead_letters_were_sent_sends_them_again_and_counts_once(fleet, history):
-    worker = fleet.worker("worker", fault="dead:1")
+    worker = fleet.worker("worker", fault="dead:1", session_ms=QUICK_MS)
     predictions = history.predictions(200)
 
     async def scenario():
@@ -115,6 +115,7 @@ def test_when_nothing_but_poison_comes_the_partition_pauses_says_so_and_goes_on_
     assert "partition 2 is paused" in told["error"]
     assert "dead letters" in told["error"]
     assert values(worker.get("/metrics").text)["pointsman_monitor_paused"] == 1
+    worker.send(signal.SIGUSR1)  # from now on time passes
     fleet.wait_for(lambda: fleet.ready(worker), lambda told: told == {"ready": True})
     fleet.counted_as_the_oracle(worker)
     fleet.wait_for(lambda: len(asyncio.run(fleet.dead_letters())), (3 * DEAD_MIN).__eq__)

@@ -1,8 +1,9 @@
 """A monitor worker as a process, for tests: the real one, but that its catalogue is the test world's and its limits small.
 
-`worker.py SETTINGS FAULT`: settings are the role's JSON. FAULT is empty, or `WHERE:N`: the worker kills itself at the n-th
-time that it comes to WHERE: `publish` (counted and saved, not published), `published` (published, the group not told),
-`take` (read, not counted), `dead` (dead letters sent, not counted).
+`worker.py SETTINGS FAULT SESSION_MS`: settings are the role's JSON. FAULT is empty, or `WHERE:N`: the worker kills itself at
+the n-th time that it comes to WHERE: `publish` (counted and saved, not published), `published` (published, the group not
+told), `take` (read, not counted), `dead` (dead letters sent, not counted). SESSION_MS is how long the group waits for one
+that is silent. After SIGUSR1 dead letters are forgotten within `FORGOTTEN_SECONDS`.
 """
 
 import asyncio
@@ -16,10 +17,9 @@ from monitor.fleet import dead_letters, group, partition
 from prediction_log.kafka import stream
 from tests.monitor.core import conftest as world
 
-stream.SESSION_MS = 3_000
 stream.HEARTBEAT_MS = 500
 group.PUBLISH_SECONDS = 0.3
-dead_letters.WINDOW_SECONDS = 6.0
+FORGOTTEN_SECONDS = 6.0
 
 
 def hurt(fault: str) -> None:
@@ -57,7 +57,9 @@ async def run() -> None:
     references = {("m", version): world.make_reference("binary", version) for version in ("1", "2")}
     main._catalogue = lambda _: world.make_catalogue(references)
     stop = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    loop.add_signal_handler(signal.SIGUSR1, setattr, dead_letters, "WINDOW_SECONDS", FORGOTTEN_SECONDS)
     await main.serve_monitor(decode_settings(sys.argv[1].encode()), None, stop)
 
 
@@ -66,6 +68,7 @@ if __name__ == "__main__":
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("aiokafka").setLevel(logging.WARNING)
+    stream.SESSION_MS = int(sys.argv[3])
     if sys.argv[2]:
         hurt(sys.argv[2])
     asyncio.run(run())
