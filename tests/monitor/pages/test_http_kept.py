@@ -21,7 +21,7 @@ def run(scenario, **bounds):
     async def main():
         clock = Clock()
         kept = Kept(clock, **({"seconds": 2.0, "answers_max": 8, "running_max": 4} | bounds))
-        return await asyncio.wait_for(scenario(kept, clock), 20)
+        return await asyncio.wait_for(scenario(kept, clock), 60)
 
     return asyncio.run(main())
 

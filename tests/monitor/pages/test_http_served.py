@@ -20,7 +20,7 @@ from monitor.counts.state import FILE_NAME, counted
 from monitor.main import serve_monitor
 from prediction_log.spool.reader import SpoolReader
 
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 90
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def registry(tmp_path, world, references, graphs):
 
 @pytest.fixture
 def settings(tmp_path, registry):
-    return Settings(registry=str(registry), state_dir=tmp_path / "state", drain_timeout_seconds=10)
+    return Settings(registry=str(registry), state_dir=tmp_path / "state", drain_timeout_seconds=60)
 
 
 @asynccontextmanager
