@@ -15,6 +15,13 @@ from tests.pointsman.gate_shop import NOBODY, stock
 from tests.pointsman.traffic_desk import MODEL, Traffic, serve
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command line waits for servers of this very process, which may stand still for longer than people would wait."""
+    monkeypatch.setattr("pointsman.admin_client.CONNECT_SECONDS", 60.0)
+    monkeypatch.setattr("pointsman.card_asking.MONITOR_SECONDS", 60.0)
+
+
 @pytest.fixture
 def wide(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A terminal in which no line breaks, in an empty folder."""
@@ -39,7 +46,7 @@ def traffic(
         yield Traffic(tmp_path, f"http://127.0.0.1:{listener.getsockname()[1]}", capsys, monkeypatch)
     finally:
         server.should_exit = True
-        thread.join(timeout=10)
+        thread.join(timeout=60)
         listener.close()
     assert not thread.is_alive()
 

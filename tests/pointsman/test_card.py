@@ -62,7 +62,7 @@ def served(serve, settings):
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
         loop.call_soon_threadsafe(stop.set)
-        thread.join(timeout=30)
+        thread.join(timeout=60)
         listener.close()
         assert not thread.is_alive()
         loop.close()
@@ -135,8 +135,8 @@ async def log_predictions(spool):
 
 def counted(address):
     """Waits until the monitor has counted every prediction."""
-    with httpx.Client(base_url=address, trust_env=False, timeout=30) as client:
-        for _ in range(600):
+    with httpx.Client(base_url=address, trust_env=False, timeout=60) as client:
+        for _ in range(1200):
             rows = client.get("/summaries", params={"model": MODEL, "statistic": "predictions"}).json().get("rows", [])
             if sum(row["value"] for row in rows if not row["slice"]) == ROWS:
                 return

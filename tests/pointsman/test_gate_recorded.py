@@ -34,7 +34,7 @@ def served(shop):
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
         loops[0].call_soon_threadsafe(stops[0].set)
-        thread.join(timeout=30)
+        thread.join(timeout=60)
         listener.close()
     assert not thread.is_alive()
 

@@ -20,7 +20,7 @@ from pointsman.main import app
 from prediction_log.spool.reader import SpoolReader
 from prediction_log.spool.segment import Kind
 
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 60
 
 
 class Gateway:

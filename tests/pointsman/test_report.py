@@ -18,7 +18,7 @@ from pointsman.main import app
 from prediction_log.spool.segment import Kind
 from prediction_log.spool.writer import open_writer
 
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 60
 APRIL_US = 1_364_774_400_000_000
 WIDE = {"COLUMNS": "200"}
 
@@ -75,7 +75,7 @@ def monitor(tmp_path_factory):
     thread.start()
     address = f"http://127.0.0.1:{listener.getsockname()[1]}"
     with httpx.Client(base_url=address, trust_env=False, timeout=PATIENCE_SECONDS) as client:
-        for _ in range(600):
+        for _ in range(1200):
             body = client.get("/status").json()
             if body.get("counted_records") == 30:
                 break
@@ -139,9 +139,9 @@ def test_a_wrong_time_is_refused_with_the_monitors_reason(monitor):
 
 
 def test_without_a_monitor_the_command_says_how_to_start_one():
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        port = unused.getsockname()[1]
-    result = run("fraud", "--monitor", f"http://127.0.0.1:{port}")
+    with socket.socket() as nobody:  # has the port, so that nobody else gets it, and does not listen
+        nobody.bind(("127.0.0.1", 0))
+        result = run("fraud", "--monitor", f"http://127.0.0.1:{nobody.getsockname()[1]}")
     assert isinstance(result.exception, Unavailable)
     assert "pointsman up" in str(result.exception)
 
