@@ -6,27 +6,32 @@ import re
 import socket
 import subprocess
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 from typer.testing import CliRunner
 
 from contracts.errors import InvalidSettings
 from examples.flights import demo as flights
+from examples.flights.addresses import DEFAULT_PORTS
 from pointsman.claims import sole_owner
 from pointsman.demo import MARK, empty
 from pointsman.main import app
 
 PREDICTIONS = 1_000
+PATIENT = {"POINTSMAN_REQUEST_TIMEOUT_MS": "60000"}
+"""How long a request may take: a machine that stands still for a while must neither refuse a flight nor skip a shadow."""
 
 
 @contextmanager
-def taken_port(port):
-    """The port in somebody's hands, whether ours or another's."""
-    with socket.socket() as taken:
-        with suppress(OSError):
-            taken.bind(("127.0.0.1", port))
-            taken.listen()
+def default_ports_taken():
+    """The ports in somebody's hands, whether ours or another's; else two demos at a time would look for the same."""
+    with ExitStack() as held:
+        for port in DEFAULT_PORTS.values():
+            taken = held.enter_context(socket.socket())
+            with suppress(OSError):
+                taken.bind(("127.0.0.1", port))
+                taken.listen()
         yield
 
 
@@ -35,11 +40,12 @@ def demo(tmp_path_factory):
     """The result of one small demo whose default ports are taken."""
     folder = tmp_path_factory.mktemp("demo")
     arguments = ["--predictions", str(PREDICTIONS), "--json", "result.json", "--seed", "3"]
-    with taken_port(8000):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("POINTSMAN_")}
+    with default_ports_taken():
         ended = subprocess.run(
             [sys.executable, "-m", "pointsman", "demo", *arguments],
             cwd=folder,
-            env={name: value for name, value in os.environ.items() if not name.startswith("POINTSMAN_")},
+            env=environment | PATIENT,
             capture_output=True,
             text=True,
             timeout=240,
@@ -129,7 +135,8 @@ def test_the_demo_runs_over_kafka_and_redis_and_is_certified_there(kafka, redis_
     monkeypatch.setattr(flights, "load", lambda: table.iloc[::20])  # trained in a blink: how well does not matter here
     command = ["demo", "--predictions", "400", "--json", "result.json", "--kafka", kafka.address]
     command += ["--redis", redis_server.url]
-    ended = CliRunner().invoke(app, [*command, "--seed", "5"])
+    with default_ports_taken():
+        ended = CliRunner().invoke(app, [*command, "--seed", "5"], env=PATIENT)
     assert ended.exit_code == 0, ended.output
     result = json.loads((tmp_path / "result.json").read_bytes())
 
@@ -140,6 +147,7 @@ def test_the_demo_runs_over_kafka_and_redis_and_is_certified_there(kafka, redis_
     assert "topics demo-" in ended.stdout
 
     # other versions: what the store names cannot be had here
-    again = CliRunner().invoke(app, [*command, "--seed", "6"])
+    with default_ports_taken():
+        again = CliRunner().invoke(app, [*command, "--seed", "6"], env=PATIENT)
     assert again.exit_code == 1
     assert "name an empty plan store" in again.stderr

@@ -1,6 +1,7 @@
 """The replay sends every flight once, in event time, and every label after its flight; what is refused ends it."""
 
 import asyncio
+import socket
 from collections import Counter
 
 import msgspec
@@ -44,7 +45,7 @@ class Gateway:
         while True:
             try:
                 head = await reader.readuntil(b"\r\n\r\n")
-            except asyncio.IncompleteReadError:
+            except (asyncio.IncompleteReadError, ConnectionError):
                 return
             length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
             status, reply = self.answer(head.split()[1].decode(), msgspec.json.decode(await reader.readexactly(length)))
@@ -159,17 +160,16 @@ def test_a_connection_that_the_gateway_closed_while_idle_is_opened_again():
 
 
 def test_nobody_there_is_told(flights):
-    async def run():
-        async with Gateway() as port:
-            pass
-
+    async def run(port):
         async def arrived_at(event_us):
             pass
 
         await Replay(flights, [], [Lane(port)], Tally(), arrived_at).run()
 
-    with pytest.raises(ReplayFailed, match="the connection to the gateway broke"):
-        asyncio.run(run())
+    with socket.socket() as nobody:  # has the port, so that nobody else gets it, and does not listen
+        nobody.bind(("127.0.0.1", 0))
+        with pytest.raises(ReplayFailed, match="the connection to the gateway broke"):
+            asyncio.run(run(nobody.getsockname()[1]))
 
 
 def test_shares_are_of_the_newest_answers():
