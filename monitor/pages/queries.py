@@ -7,7 +7,7 @@ a reader.
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -201,9 +201,12 @@ def open_reader(path: Path) -> StateReader:
         connection = sqlite3.connect(
             address, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
-        connection.execute("PRAGMA cache_size = -65536")
-        columns = {column[1] for column in connection.execute("PRAGMA table_info(grp)")}
-        connection.execute("SELECT count(*) FROM progress").fetchone()
+        with ExitStack() as on_error:
+            on_error.callback(connection.close)
+            connection.execute("PRAGMA cache_size = -65536")
+            columns = {column[1] for column in connection.execute("PRAGMA table_info(grp)")}
+            connection.execute("SELECT count(*) FROM progress").fetchone()
+            on_error.pop_all()
     except sqlite3.Error as error:
         raise StoreUnavailable(f"monitor state {path}: {error}; is the monitor running?") from error
     # A view hears of groups in any order and says when each was first met.
