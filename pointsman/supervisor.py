@@ -15,6 +15,7 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Literal, NamedTuple
 
 from contracts.settings import Settings, encode_settings
@@ -142,12 +143,14 @@ class _Child:
         process.terminate()
         await asyncio.wait([ended, hurried], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         if hurry.is_set() and not ended.done():
-            process.terminate()
+            with suppress(ProcessLookupError):  # it ended in this very moment, of which nobody has told yet
+                process.terminate()
             await asyncio.wait([ended], timeout=HURRY_SECONDS)
         hurried.cancel()
         if not ended.done():
             _LOG.error("%s did not drain in time and is killed", self.role.slot)
-            process.kill()
+            with suppress(ProcessLookupError):  # likewise
+                process.kill()
             await ended
         self._forget_pulse()
 
@@ -157,7 +160,8 @@ class _Child:
         if self._pulse is not None and silent > self._patience and self._process is not None:
             _LOG.error("%s has not moved for %.0f s and is killed", self.role.slot, silent)
             self._beaten_at = now
-            os.kill(self._process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # likewise
+                os.kill(self._process.pid, signal.SIGKILL)
 
     async def _run_once(self) -> int | None:
         pulse, beat = os.pipe()
