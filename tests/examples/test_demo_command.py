@@ -132,6 +132,8 @@ def test_a_demo_that_still_serves_is_left_alone(tmp_path):
 
 def test_the_demo_runs_over_kafka_and_redis_and_is_certified_there(kafka, redis_server, table, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    redis_server.kill()
+    redis_server.start()  # what is not kept is not synced either: a shift is given two seconds, whatever the disk does
     monkeypatch.setattr(flights, "load", lambda: table.iloc[::20])  # trained in a blink: how well does not matter here
     command = ["demo", "--predictions", "400", "--json", "result.json", "--kafka", kafka.address]
     command += ["--redis", redis_server.url]
