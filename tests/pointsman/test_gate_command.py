@@ -90,7 +90,8 @@ def test_the_champion_can_be_named(gate):
 
 
 def test_latency_is_measured_in_turns_on_both(gate):
-    result = gate("2", suite='data = "rows.csv"\n[latency]\nratio_max = 1000.0\nturns = 200', code=0)
+    any_ratio = 1e9  # one turn in which the machine stands still is among the slowest hundredth of many resamples
+    result = gate("2", suite=f'data = "rows.csv"\n[latency]\nratio_max = {any_ratio}\nturns = 200', code=0)
     (check,) = result.checks
     assert (check.kind, check.n, check.outcome) == ("latency", 200, "pass")
     assert check.candidate > 0
