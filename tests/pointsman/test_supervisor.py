@@ -231,6 +231,53 @@ def test_a_child_that_does_not_end_is_killed_when_its_time_is_up(child, brief):
     assert [slot for slot, *_ in diary(child, "ends")] == ["m"]
 
 
+class EndsMeanwhile:
+    """A process that is gone when it gets its second signal, before anybody was told."""
+
+    returncode, pid = None, 0
+
+    def __init__(self):
+        self.signals, self.gone = 0, asyncio.Event()
+
+    async def wait(self):
+        await self.gone.wait()
+
+    def terminate(self):
+        self.signals += 1
+        if self.signals == 2:
+            self.gone.set()
+            raise ProcessLookupError
+
+    kill = terminate
+
+
+@pytest.mark.parametrize("hurried", [False, True])
+def test_a_child_that_ends_while_it_is_signalled_is_an_ended_child(hurried):
+    async def run():
+        hurry = asyncio.Event()
+        one = supervisor._Child(Role("worker", "w"), Settings(), 0, asyncio.Event(), ())
+        one._process = EndsMeanwhile()
+        if hurried:
+            hurry.set()
+        await one.end(0.01, hurry)
+        return one._process.signals
+
+    assert asyncio.run(run()) == 2
+
+
+def test_a_silent_child_that_is_gone_already_is_nothing_to_fail_about(monkeypatch):
+    def gone(pid, number):
+        raise ProcessLookupError
+
+    one = supervisor._Child(Role("worker", "w"), Settings(), 0, asyncio.Event(), ())
+    one._process, one._pulse = EndsMeanwhile(), 0
+    monkeypatch.setattr(os, "kill", gone)
+
+    one.kill_if_silent(1e9)
+
+    assert one._beaten_at == 1e9
+
+
 @pytest.mark.parametrize("how", ["steady", "stuck"])
 def test_children_of_a_dead_supervisor_end_even_where_they_hang(child, how):
     program = (

@@ -223,6 +223,22 @@ def test_a_file_that_is_no_database_is_refused_with_what_to_do(tmp_path):
         counted(path)
 
 
+def test_a_file_that_cannot_be_read_is_not_left_open(tmp_path, monkeypatch):
+    path, closed, connect = tmp_path / FILE_NAME, [], sqlite3.connect
+    path.write_bytes(b"not a database, " * 100)
+
+    class Watched(sqlite3.Connection):
+        def close(self):
+            closed.append(self)
+            super().close()
+
+    monkeypatch.setattr(sqlite3, "connect", lambda *args, **given: connect(*args, factory=Watched, **given))
+    with pytest.raises(StoreUnavailable):
+        open_reader(path)
+
+    assert len(closed) == 1
+
+
 def test_without_a_state_nothing_is_counted_and_nothing_can_be_read(tmp_path):
     assert counted(tmp_path / FILE_NAME) == {}
     with pytest.raises(StoreUnavailable, match="is the monitor running"):
