@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import httpx
 import hypothesis
 import numpy as np
 import pytest
@@ -237,6 +238,15 @@ def authorities_read_once() -> Iterator[None]:
     """Tests ask by plain HTTP, thousands of times: httpx would read all certificate authorities for each, 50 ms of CPU."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ssl, "create_default_context", cache(ssl.create_default_context))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def patient_clients() -> Iterator[None]:
+    """A reply that a busy machine gives late is as good as any; where nobody says otherwise httpx gives up after 5 s."""
+    with pytest.MonkeyPatch.context() as patch:
+        for step in ("connect", "read", "write", "pool"):
+            patch.setattr(httpx._config.DEFAULT_TIMEOUT_CONFIG, step, 60.0)
         yield
 
 

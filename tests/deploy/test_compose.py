@@ -17,6 +17,8 @@ from tests.deploy.validators import DEPLOY, run
 
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 SERVICES = COMPOSE["services"]
+JUST_NOW = -600
+"""Seconds ago: however long the check takes until it looks."""
 OURS = {name: service for name, service in SERVICES.items() if service["image"].startswith("pointsman:")}
 
 
@@ -117,7 +119,7 @@ def test_prometheus_asks_the_roles_where_they_listen():
     assert all(settings_of(SERVICES[name]).monitor_host == "0.0.0.0" for name in OURS if name.startswith("monitor"))
 
 
-@pytest.mark.parametrize(("age_seconds", "code"), [(0, 0), (60, 1), (None, 1)])
+@pytest.mark.parametrize(("age_seconds", "code"), [(JUST_NOW, 0), (60, 1), (None, 1)])
 def test_a_forwarder_is_well_while_it_says_how_it_is(tmp_path, age_seconds, code):
     if age_seconds is not None:
         (tmp_path / FILE_NAME).write_text("{}")
@@ -126,7 +128,7 @@ def test_a_forwarder_is_well_while_it_says_how_it_is(tmp_path, age_seconds, code
     check = [argument.replace("/state/", f"{tmp_path}/") for argument in arguments]
 
     assert python == "python"
-    assert subprocess.run([sys.executable, *check], capture_output=True, timeout=30).returncode == code
+    assert subprocess.run([sys.executable, *check], capture_output=True, timeout=120).returncode == code
 
 
 def test_what_says_whether_a_role_is_well_is_asked_at_a_path_that_is_served():

@@ -22,10 +22,10 @@ def audited(state):
 
 
 class Registry:
-    """Moves the alias as a pipeline does, and asks Pointsman what came of it."""
+    """Moves the alias as a pipeline does, and asks Pointsman what came of it; `traffic` are its clients meanwhile."""
 
-    def __init__(self, root, running, until):
-        self.file, self.running, self.until = root / MODEL / "aliases.json", running, until
+    def __init__(self, root, running, traffic, until):
+        self.file, self.running, self.traffic, self.until = root / MODEL / "aliases.json", running, traffic, until
 
     def alias(self, **aliases):
         draft = self.file.with_name(".aliases")
@@ -33,10 +33,10 @@ class Registry:
         draft.rename(self.file)
 
     def get(self, what):
-        return httpx.get(f"{self.running.admin}/admin/models/{MODEL}/{what}", timeout=30).json()
+        return httpx.get(f"{self.running.admin}/admin/models/{MODEL}/{what}", timeout=60).json()
 
     def post(self, what, **body):
-        reply = httpx.post(f"{self.running.admin}/admin/models/{MODEL}/{what}", json=body, timeout=60)
+        reply = httpx.post(f"{self.running.admin}/admin/models/{MODEL}/{what}", json=body, timeout=120)
         assert reply.status_code == 200, reply.text
         return reply.json()
 
@@ -55,9 +55,12 @@ class Registry:
     def converged(self):
         return self.until(self._all_follow, seconds=60, what="convergence")
 
+    def served(self, version):
+        self.until(lambda: version in {one for _, _, one in self.traffic.answers}, what=f"an answer of version {version}")
+
     def _all_follow(self):
         revision = self.get("plan")["revision"]
-        workers = httpx.get(f"{self.running.admin}/admin/workers", timeout=30).json()["workers"]
+        workers = httpx.get(f"{self.running.admin}/admin/workers", timeout=60).json()["workers"]
         return len(workers) == 2 and all(worker["applied"].get(MODEL) == revision for worker in workers)
 
 
@@ -65,7 +68,8 @@ def follow(desk):
     desk.alias(champion="2")
     desk.until(lambda: desk.champion() == "2", seconds=60, what="the shift")
     desk.seen(("1", "2"))
-    desk.post("rollback", who="ada", wait_ms=30_000)
+    desk.served("2")
+    desk.post("rollback", who="ada", wait_ms=60_000)
     desk.alias(champion="2", blue="1")
     desk.seen((None, "1"), ("1", "2"))
     desk.converged()
@@ -77,8 +81,9 @@ def request(desk):
     desk.seen(("1", "2"))
     [waiting] = desk.until(lambda: desk.get("promotions")["promotions"], what="the promotion")
     assert (waiting["state"], waiting["candidate"]["version"], desk.champion()) == ("pending", "2", "1")
-    moved = desk.post(f"promotions/{waiting['promotion_id']}/approve", who="ada", reason="seen", wait_ms=30_000)
+    moved = desk.post(f"promotions/{waiting['promotion_id']}/approve", who="ada", reason="seen", wait_ms=60_000)
     assert moved["converged"].startswith("2/2")
+    desk.served("2")
     return "2", [("1", "2")], ["approved", "pending"]
 
 
@@ -94,11 +99,11 @@ def ignore(desk):
 @pytest.mark.parametrize("play", [follow, request, ignore], ids=lambda play: play.__name__)
 def test_an_alias_moves_under_live_traffic(start, registry, load, until, play):
     running = start("up", workers=2, registry_poll_seconds=0.2)
-    desk = Registry(registry, running, until)
-    desk.post("alias-policy", policy=play.__name__, who="ada", wait_ms=30_000)
+    traffic = load(running)
+    desk = Registry(registry, running, traffic, until)
+    desk.post("alias-policy", policy=play.__name__, who="ada", wait_ms=60_000)
     ends = []
 
-    traffic = load(running)
     asyncio.run(traffic.during(2, lambda: ends.append(play(desk))))
     [(champion, moves, states)] = ends
     assert desk.champion() == champion

@@ -47,7 +47,7 @@ def test_no_fault_loses_or_doubles_an_answer(
     expected = fleet.oracle()
     for monitor in monitors:
         view = next(monitor.state.rglob("view.sqlite"))
-        until(lambda view=view: summaries(view) == expected, seconds=60, every=0.5, what="the counts of one pass")
+        until(lambda view=view: summaries(view) == expected, seconds=120, every=0.5, what="the counts of one pass")
     check(fleet, traffics, records)
     report(certificate, traffics, faults)
     print(f"{struck - began:.0f} s of faults, {time.monotonic() - struck:.0f} s of proof")
@@ -88,8 +88,8 @@ async def under_load(traffics, work):
 
 def split(host):
     """A canary, so that there are two variants to tell apart."""
-    verb = {"version": "2", "share": 0.3, "who": "test", "reason": "faults", "wait_ms": 5000}
-    reply = httpx.post(f"{host.admin}/admin/models/flight-delay/canary", json=verb, timeout=60)
+    verb = {"version": "2", "share": 0.3, "who": "test", "reason": "faults", "wait_ms": 60_000}
+    reply = httpx.post(f"{host.admin}/admin/models/flight-delay/canary", json=verb, timeout=120)
     assert reply.status_code == 200, reply.text
 
 
@@ -104,7 +104,7 @@ def label(host, answered, chance):
         labels[-1] | {"label_version": 2, "op": "retract", "label": None},
     ]
     try:
-        reply = httpx.post(f"{host.data}/v2/labels", json={"labels": labels}, timeout=5)
+        reply = httpx.post(f"{host.data}/v2/labels", json={"labels": labels}, timeout=30)
     except httpx.TransportError:
         return
     assert reply.status_code in {200, 202, 503}, reply.text

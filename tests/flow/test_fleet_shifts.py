@@ -24,8 +24,11 @@ from prediction_log.spool.segment import Kind
 
 SHIFTS = int(os.environ.get("SHIFTS", "60"))
 MODEL = "flight-delay"
+CLIENTS = 3
 WAITED_FOR_REDIS_MS = 1000
 """Half of what the quickest of the slow Redis takes: no request that waited for it is that fast, any other is."""
+REQUESTS = 500
+"""Of each client at least: so many that a machine that stands still a few times is not seen in the 99th percentile."""
 VERB = {"version": "2", "who": "test", "reason": "shift"}
 
 
@@ -35,6 +38,7 @@ class Hosts:
     def __init__(self, start, folder, url):
         self.start, self.folder, self.url = start, folder, url
         self.running = {}
+        self.loads = []
 
     def up(self, name):
         ports = tuple(int(url.rpartition(":")[2]) for url in self.running[name][-3:]) if name in self.running else None
@@ -46,9 +50,9 @@ class Hosts:
             assert self.running[name].stop() == 0
             assert "Traceback" not in self.running[name].log.read_text()
 
-    def shift(self, share, host="a", wait_ms=10_000, verb="canary"):
+    def shift(self, share, host="a", wait_ms=60_000, verb="canary"):
         body = VERB | {"share": share, "wait_ms": wait_ms} if verb == "canary" else {"wait_ms": wait_ms}
-        return httpx.post(f"{self.running[host].admin}/admin/models/{MODEL}/{verb}", json=body, timeout=60)
+        return httpx.post(f"{self.running[host].admin}/admin/models/{MODEL}/{verb}", json=body, timeout=120)
 
     def workers(self, host="a"):
         return httpx.get(f"{self.running[host].admin}/admin/workers", timeout=30).json()
@@ -57,9 +61,9 @@ class Hosts:
         text = httpx.get(f"{self.running[host].data}/metrics", timeout=30).text
         return float(re.search(rf'^{name}(?:{{model="{MODEL}"}})? (\S+)$', text, re.MULTILINE)[1])
 
-    async def under_load(self, load, work, clients=3):
+    async def under_load(self, load, work, clients=CLIENTS):
         """What `work` returns, done in a thread while clients load both hosts; and the two loads."""
-        loads = [load(self.running[name]) for name in "ab"]
+        loads = self.loads = [load(self.running[name]) for name in "ab"]
         done = threading.Event()
 
         def all_of_it():
@@ -98,11 +102,12 @@ class Hosts:
 
 
 @pytest.fixture
-def hosts(start, tmp_path, redis_server):
-    """Both hosts, started."""
+def hosts(start, tmp_path, redis_server, until):
+    """Both hosts, started; each knows of all workers."""
     made = Hosts(start, tmp_path, redis_server.url)
     made.up("a")
     made.up("b")
+    until(lambda: len(made.workers()["workers"]) == 4, what="the word of all workers")
     return made
 
 
@@ -111,7 +116,7 @@ def percentiles(values):
     return ordered[len(ordered) // 2], ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]
 
 
-def test_a_shift_reaches_all_workers_of_all_hosts_and_fails_nobody(hosts, load, records):
+def test_a_shift_reaches_all_workers_of_all_hosts_and_fails_nobody(hosts, load, records, until):
     assert hosts.shift(0.05).status_code == 200
     took_ms = []
 
@@ -122,23 +127,26 @@ def test_a_shift_reaches_all_workers_of_all_hosts_and_fails_nobody(hosts, load, 
             converged = re.fullmatch(r"4/4 in (\d+) ms", reply.json()["converged"])
             assert converged, reply.json()
             took_ms.append(int(converged[1]))
+            for one in hosts.loads:
+                # one answer for each client may be of a request that was routed before
+                enough = len(one.answers) + CLIENTS
+                until(lambda one=one, least=enough: len(one.answers) > least, every=0.002, what="an answer by this plan")
 
     _, loads = asyncio.run(hosts.under_load(load, shifts))
     asyncio.run(race(hosts))
     p50, p99 = percentiles(took_ms)
-    names = sorted(name for name in (worker["host"] for worker in hosts.workers()["workers"]))
+    until(lambda: len({worker["host"] for worker in hosts.workers()["workers"]}) == 2, what="the word of both hosts")
     print(f"\n{SHIFTS} shifts over 2 hosts, 4 workers, under load: p50 {p50} ms, p99 {p99} ms, worst {max(took_ms)} ms")
     hosts.stop("ab")
 
     assert [one.failures for one in loads] == [[], []]
     assert [one.resets for one in loads] == [0, 0]
-    assert len(set(names)) == 2
-    assert len(hosts.check_records(records, loads)) > SHIFTS / 2
+    assert len(hosts.check_records(records, loads)) >= SHIFTS
 
 
 async def race(hosts):
     """Of 50 shifts at once from one revision, over both hosts, exactly one is made; three times over."""
-    async with httpx.AsyncClient(timeout=60) as client:
+    async with httpx.AsyncClient(timeout=120) as client:
         for _ in range(3):
             plan = (await client.get(f"{hosts.running['a'].admin}/admin/models/{MODEL}/plan")).json()
             expected = VERB | {"expected_revision": plan["revision"]}
@@ -167,7 +175,7 @@ def test_redis_may_die_come_back_and_come_back_empty(hosts, load, records, redis
         until(lambda: hosts.metric("b", "pointsman_plan_store_reached") == 0, what="b misses the store")
         redis_server.start(keep=True)
         until(lambda: hosts.shift(0.4).status_code == 200, what="a shift after the restart")
-        until(lambda: hosts.shift(0.5).json()["converged"].startswith("4/4"), what="all follow again")
+        until(lambda: _reached_all(hosts.shift(0.5, wait_ms=10_000)), seconds=120, what="all follow again")
         plans.update(asyncio.run(hosts.plans()))
 
         redis_server.kill()
@@ -194,6 +202,10 @@ def test_redis_may_die_come_back_and_come_back_empty(hosts, load, records, redis
     plans.update(asyncio.run(hosts.plans()))
     hosts.plans = lambda: _value(plans)
     hosts.check_records(records, loads)
+
+
+def _reached_all(reply):
+    return reply.status_code == 200 and reply.json()["converged"].startswith("4/4")
 
 
 async def _value(value):
@@ -224,12 +236,12 @@ def test_a_host_starts_without_redis_where_it_left_off_and_a_new_one_waits(
     told = until(lambda: _refusal(ready), what="b says why it is not ready")
     assert "runs revision" in told
     assert hosts.shift(0, "a", verb="republish").status_code == 200
-    until(lambda: httpx.get(ready, timeout=5).status_code == 200, what="b follows what was settled")
+    until(lambda: httpx.get(ready).status_code == 200, what="b follows what was settled")
 
 
 def _refusal(url):
     with contextlib.suppress(httpx.TransportError):
-        reply = httpx.get(url, timeout=5)
+        reply = httpx.get(url)
         return "lost changes" in reply.text and reply.text
     return None
 
@@ -266,13 +278,14 @@ async def latencies_ms(running, request, seconds):
 
     async def client():
         reader, writer = await asyncio.open_connection(host, int(port))
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
+        end, answered = time.monotonic() + seconds, 0
+        while time.monotonic() < end or answered < REQUESTS:
             began = time.perf_counter()
             writer.write(head + payload)
             answer = await reader.readuntil(b"\r\n\r\n")
             await reader.readexactly(int(re.search(rb"content-length: (\d+)", answer)[1]))
             took.append((time.perf_counter() - began) * 1000)
+            answered += 1
             assert answer.startswith(b"HTTP/1.1 200"), answer
             await asyncio.sleep(0.002)
         writer.close()

@@ -62,7 +62,7 @@ def test_who_passed_an_easier_suite_is_refused_and_who_passes_the_pinned_one_ans
 
     [command] = re.findall("`(pointsman gate [^`]+)`", refused)
     assert "opens no traffic" not in run(0, *shlex.split(command)[1:]).stderr
-    run(0, "traffic", "canary", MODEL, "2", "50%", "--wait", "30")
+    run(0, "traffic", "canary", MODEL, "2", "50%", "--wait", "60")
     assert served() == {"1", "2"}
 
     run(1, *shlex.split(command.replace(f"{MODEL} 2", f"{MODEL} 5"))[1:])

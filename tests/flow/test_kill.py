@@ -1,6 +1,7 @@
 """kill -9 of anything loses nothing that was answered, and the monitor counts each record exactly once."""
 
 import asyncio
+import contextlib
 import os
 import random
 import signal
@@ -16,19 +17,21 @@ from tests.services.fleet import single_pass, summaries
 
 ROUNDS = 15
 CLIENTS = 6
+ANSWERS = 500
 
 
 def test_killing_workers_monitor_and_supervisor_loses_no_answer_and_no_count(start, load, records, until, tmp_path):
     running = start("up", workers=2, log_segment_bytes=256 * 1024)
-    verb = {"version": "2", "who": "test", "reason": "kill test", "wait_ms": 5000}
+    verb = {"version": "2", "who": "test", "reason": "kill test", "wait_ms": 60_000}
     admin = f"{running.admin}/admin/models/flight-delay"
-    assert httpx.post(f"{admin}/canary", json=verb | {"share": 0.3}, timeout=60).status_code == 200
+    assert httpx.post(f"{admin}/canary", json=verb | {"share": 0.3}, timeout=120).status_code == 200
     supervisors = [running.process]
 
     traffic = load(running)
 
     def kill_in_turn():
         chance = random.Random(7)
+        until(lambda: traffic.answers, what="the first answer")
         for number in range(ROUNDS):
             time.sleep(0.4 + chance.random() * 0.4)
             label(running, traffic.answers[-60:], chance)
@@ -41,9 +44,11 @@ def test_killing_workers_monitor_and_supervisor_loses_no_answer_and_no_count(sta
                 supervisors.append(again)
             else:
                 pid = until(lambda name=victim: running.children().get(name), what=f"{victim} running again")
-                os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):  # left by a supervisor that was killed, it has drained
+                    os.kill(pid, signal.SIGKILL)
         until(lambda: httpx_ok(f"{running.data}/v2/health/ready"), what="readiness after the kills")
-        time.sleep(0.5)
+        after = max(len(traffic.answers) + CLIENTS, ANSWERS)
+        until(lambda: len(traffic.answers) > after, seconds=120, what=f"{after} answers")
 
     try:
         asyncio.run(traffic.during(CLIENTS, kill_in_turn))
@@ -63,7 +68,7 @@ def label(running, answers, chance):
         labels[-1] | {"label_version": 2, "op": "retract", "label": None},
     ]
     try:
-        httpx.post(f"{running.data}/v2/labels", json={"labels": labels}, timeout=5)
+        httpx.post(f"{running.data}/v2/labels", json={"labels": labels}, timeout=30)
     except httpx.TransportError:
         pass
 
@@ -90,7 +95,7 @@ def httpx_ok(url):
 def check(running, traffic, records, until):
     """Answered ids are in the log; the monitor's counts are those of one pass over it."""
     assert traffic.resets > 0, "the kills were felt"
-    assert len(traffic.answers) > 500
+    assert len(traffic.answers) > ANSWERS
     found = records(running.state, Kind.PREDICTION)
     ids = Counter(record.prediction_id for record in found if record.answered)
     lost = [answer for answer in traffic.answers if answer[0] not in ids]
@@ -102,17 +107,24 @@ def check(running, traffic, records, until):
             assert said[record.prediction_id] == (record.variant, record.version)
 
     oracle = Counter((record.version, record.variant) for record in found if record.status == "ok")
-    until(lambda: monitor_counts(running) == oracle, seconds=40, what=f"the monitor counting {dict(oracle)}")
-    verified = subprocess.run(
+    until(lambda: monitor_counts(running) == oracle, seconds=90, what=f"the monitor counting {dict(oracle)}")
+    until(lambda: verified(running), seconds=90, every=1.0, what="a full certificate: labels may be counted later")
+    unexpected = [failure for failure in traffic.failures if "503" not in failure[0]]
+    assert unexpected == []
+
+
+def verified(running):
+    """Whether all is in the log, and counted once; what is said where not."""
+    done = subprocess.run(
         [*running.command[:3], "log", "verify", "--json"],
         env=running.environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
-    assert verified.returncode == 0, verified.stdout + verified.stderr
-    unexpected = [failure for failure in traffic.failures if "503" not in failure[0]]
-    assert unexpected == []
+    if done.returncode:
+        print(done.stdout + done.stderr)
+    return done.returncode == 0
 
 
 def monitor_counts(running):

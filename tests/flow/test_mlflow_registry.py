@@ -225,7 +225,7 @@ def test_a_server_that_nobody_finds_and_that_comes_back(mlflow, ask, make_proxy)
 def infer(running, x, version=None):
     path = "/v2/models/m/infer" if version is None else f"/v2/models/m/versions/{version}/infer"
     request = {"inputs": [{"name": "x", "shape": [1, 3], "datatype": "FP32", "data": x}]}
-    reply = httpx.post(f"{running.data}{path}", json=request, timeout=20)
+    reply = httpx.post(f"{running.data}{path}", json=request, timeout=60)
     assert reply.status_code == 200, reply.text
     said = reply.json()
     return said["model_version"], said["outputs"][0]["data"]
@@ -239,7 +239,7 @@ def test_predictions_follow_the_champion_and_outlive_the_server(mlflow, start, u
     assert infer(running, [1, 2, 3]) == ("1", [6.0])
     summaries = f"{running.monitor}/summaries?model=m&version=1"
     until(
-        lambda: httpx.get(summaries, timeout=20).json()["rows"], seconds=60, what="the monitor's count of a prediction"
+        lambda: httpx.get(summaries, timeout=60).json().get("rows"), seconds=60, what="the monitor's count of a prediction"
     )
     mlflow.alias("m", "champion", "2")
     until(lambda: infer(running, [1, 2, 3]) == ("2", [12.0]), seconds=60, what="the move of the champion")
@@ -252,10 +252,10 @@ def test_predictions_follow_the_champion_and_outlive_the_server(mlflow, start, u
                 {"name": "income", "shape": [1], "datatype": "FP32", "data": [3]},
             ]
         },
-        timeout=20,
+        timeout=60,
     )
     assert reply.status_code == 200, reply.text
-    shown = httpx.get(f"{running.admin}/admin/models", timeout=20).json()["models"]
+    shown = httpx.get(f"{running.admin}/admin/models", timeout=60).json()["models"]
     assert {row["model"]: row["aliases"] for row in shown}["m"] == {"champion": "2"}
 
     mlflow.server.stop()
@@ -277,12 +277,12 @@ def test_a_move_at_the_server_waits_for_a_person_where_the_plan_says_so(mlflow, 
     mlflow.alias("asked", "champion", "1")
     running = start("up", registry=mlflow.url, registry_poll_seconds=0.3, workers=2)
     path = f"{running.admin}/admin/models/asked"
-    until(lambda: httpx.get(f"{path}/plan", timeout=20).status_code == 200, seconds=60, what="the first plan")
+    until(lambda: httpx.get(f"{path}/plan", timeout=60).status_code == 200, seconds=60, what="the first plan")
     assert httpx.post(f"{path}/alias-policy", json={"policy": "request"}, timeout=60).status_code == 200
     mlflow.alias("asked", "champion", "2")
 
     def promotions():
-        return httpx.get(f"{path}/promotions", timeout=20).json()
+        return httpx.get(f"{path}/promotions", timeout=60).json()
 
     [waiting] = until(lambda: promotions()["promotions"], seconds=60, what="the promotion")
     reply = httpx.post(f"{path}/promotions/{waiting['promotion_id']}/approve", json={"who": "ada"}, timeout=60)
@@ -291,7 +291,7 @@ def test_a_move_at_the_server_waits_for_a_person_where_the_plan_says_so(mlflow, 
     mlflow.unalias("asked", "champion")
     until(lambda: len(promotions()["moves"]) == 2, seconds=60, what="the deletion")
     assert [move["after"] and move["after"]["version"] for move in promotions()["moves"]] == [None, "2"]
-    assert httpx.get(f"{path}/plan", timeout=20).json()["champion"]["version"] == "2"
+    assert httpx.get(f"{path}/plan", timeout=60).json()["champion"]["version"] == "2"
 
 
 def test_a_gates_result_stands_at_the_version_where_that_is_asked_for(mlflow, tmp_path):

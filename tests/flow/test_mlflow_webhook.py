@@ -30,7 +30,7 @@ def alias(server, version):
 
 def infer(running):
     request = {"inputs": [{"name": "x", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3]}]}
-    reply = httpx.post(f"{running.data}/v2/models/m/infer", json=request, timeout=20)
+    reply = httpx.post(f"{running.data}/v2/models/m/infer", json=request, timeout=60)
     assert reply.status_code == 200, reply.text
     return reply.json()["model_version"]
 
@@ -47,5 +47,5 @@ def test_an_alias_that_moves_is_followed_though_nobody_polls(server, start, unti
 
     alias(server, "1")
     until(lambda: {infer(running) for _ in range(20)} == {"1"}, seconds=60, what="the move of the champion")
-    health = httpx.get(f"{running.admin}/admin/health", timeout=20).json()
+    health = httpx.get(f"{running.admin}/admin/health", timeout=60).json()
     assert (health["webhooks_taken"], health["webhooks_refused"]) == (1, 0)

@@ -10,18 +10,19 @@ from gateway.traffic.routing import points_of, route, unit_hash
 from prediction_log.spool.segment import Kind
 
 SHIFTS = 100
+CLIENTS = 6
 
 
-def test_a_hundred_shifts_under_load_fail_nobody(start, load, records):
+def test_a_hundred_shifts_under_load_fail_nobody(start, load, records, until):
     running = start("serve", workers=2)
     admin = f"{running.admin}/admin/models/flight-delay"
-    verb = {"version": "2", "who": "test", "reason": "shift", "wait_ms": 5000}
-    assert httpx.post(f"{admin}/canary", json=verb | {"share": 0.05}, timeout=60).status_code == 200
+    verb = {"version": "2", "who": "test", "reason": "shift", "wait_ms": 60_000}
+    assert httpx.post(f"{admin}/canary", json=verb | {"share": 0.05}, timeout=120).status_code == 200
     plans = {}
     took_ms = []
 
     def shift():
-        with httpx.Client(timeout=60) as client:
+        with httpx.Client(timeout=120) as client:
             for number in range(SHIFTS):
                 reply = client.post(f"{admin}/canary", json=verb | {"share": 0.1 + number % 8 / 10})
                 assert reply.status_code == 200, reply.text
@@ -30,16 +31,20 @@ def test_a_hundred_shifts_under_load_fail_nobody(start, load, records):
                 converged = re.fullmatch(r"2/2 in (\d+) ms", answer["converged"])
                 assert converged, answer
                 took_ms.append(int(converged[1]))
+                # one answer for each client may be of a request that was routed before
+                enough = len(traffic.answers) + CLIENTS
+                until(lambda least=enough: len(traffic.answers) > least, every=0.002, what="an answer by this plan")
 
     traffic = load(running)
-    asyncio.run(traffic.during(6, shift))
+    asyncio.run(traffic.during(CLIENTS, shift))
     running.stop()
     print(f"\n{SHIFTS} shifts, 2 workers, under load: median {statistics.median(took_ms)} ms, worst {max(took_ms)} ms")
 
     assert traffic.failures == []
     assert traffic.resets == 0
     assert len(plans) == SHIFTS
-    check_records(running, records, {answer[0] for answer in traffic.answers}, stored_plans(running))
+    used = check_records(running, records, {answer[0] for answer in traffic.answers}, stored_plans(running))
+    assert used >= set(plans)
 
 
 def stored_plans(running):
@@ -56,11 +61,11 @@ def stored_plans(running):
 
 
 def check_records(running, records, answered, plans):
-    """Every answer is in the log once, and its variant is the one its revision's plan gives its unit."""
+    """Every answer is in the log once, and its variant is the one its revision's plan gives its unit; the revisions."""
     found = [record for record in records(running.state, Kind.PREDICTION) if record.answered]
     points = {revision: points_of(plan) for revision, plan in plans.items()}
     by_hash = {}
-    for number in range(6):
+    for number in range(CLIENTS):
         for turn in range(97):
             unit = f"unit-{number}-{turn}"
             by_hash[f"{unit_hash(next(iter(plans.values())).salt, unit):016x}"] = unit
@@ -71,4 +76,4 @@ def check_records(running, records, answered, plans):
         unit = by_hash[record.assignment.unit_hash]
         expected = route(points[record.revision], unit, "routing_key")
         assert (record.variant, record.assignment) == (expected.variant.name, expected.assignment)
-    assert len({record.revision for record in found}) > SHIFTS / 2
+    return {record.revision for record in found}

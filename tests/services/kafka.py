@@ -24,7 +24,7 @@ from tests.services.process import ServerProcess
 
 KAFKA_VERSION = "4.1.0"
 CLUSTER_ID = "cG9pbnRzbWFuLXRlc3QtMQ"
-START_SECONDS = 60.0
+START_SECONDS = 120.0
 QUICK = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 _POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>
 <groupId>pointsman</groupId><artifactId>kafka-for-tests</artifactId><version>1</version><dependencies>

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 
 CHUNK = 16_384
-CLOSE_SECONDS = 5.0
+CLOSE_SECONDS = 60.0
 
 
 class Proxy:
@@ -58,7 +58,7 @@ class Proxy:
         if not self._thread.is_alive():
             return
         self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(10)
+        self._thread.join(2 * CLOSE_SECONDS)
 
     @contextlib.contextmanager
     def being(self, **how: float | bool) -> Iterator[None]:

@@ -30,7 +30,7 @@ def test_a_broker_comes_back_with_its_data_on_the_same_port(own_kafka):
 
     async def read():
         async with AIOKafkaConsumer("kept", bootstrap_servers=one.address, auto_offset_reset="earliest") as consumer:
-            return (await asyncio.wait_for(consumer.getone(), 20)).value
+            return (await asyncio.wait_for(consumer.getone(), 60)).value
 
     asyncio.run(write())
     one.brokers[0].kill()
@@ -51,7 +51,7 @@ def test_a_redis_comes_back_with_its_data_on_the_same_port(redis_server):
 
 def test_a_proxy_delays_and_cuts(redis_server, make_proxy):
     proxy = make_proxy(redis_server.port)
-    with socket.create_connection(("127.0.0.1", proxy.port), timeout=10) as line:
+    with socket.create_connection(("127.0.0.1", proxy.port), timeout=60) as line:
         with proxy.being(latency_s=0.3):
             began = time.monotonic()
             line.sendall(b"PING\r\n")
