@@ -128,9 +128,9 @@ async def _announce(names: Sequence[RoleName], settings: Settings, stop: asyncio
     if "worker" in names:
         data = f"http://{settings.host}:{settings.http_port}"
         async with httpx.AsyncClient(base_url=data, timeout=5, verify=False) as client:  # noqa: S501  plain HTTP, to ourselves
-            if not await _ready(client, stop):
-                return
-            models = (await client.get("/v2/models")).json()["models"]
+            models = await _served(client, stop)
+        if models is None:
+            return
         console.print(f"[green]ready[/]: {', '.join(models) or f'no models yet in {settings.registry}'}")
     table = Table(show_header=False, box=None, padding=(0, 2))
     for whole in (True, True, False):  # addresses are copied: the last column gives way where the terminal is narrow
@@ -147,12 +147,14 @@ async def _announce(names: Sequence[RoleName], settings: Settings, stop: asyncio
     console.print(table)
 
 
-async def _ready(client: httpx.AsyncClient, stop: asyncio.Event) -> bool:
+async def _served(client: httpx.AsyncClient, stop: asyncio.Event) -> list[str] | None:
+    """The names of the models, once a worker is ready; None where it stops before."""
     while not stop.is_set():
         try:
             if (await client.get("/v2/health/ready")).status_code == 200:
-                return True
+                names: list[str] = (await client.get("/v2/models")).json()["models"]
+                return names
         except httpx.TransportError:
-            pass  # not listening yet
+            pass  # not listening yet, or too busy to answer
         await asyncio.sleep(READY_POLL_SECONDS)
-    return False
+    return None
