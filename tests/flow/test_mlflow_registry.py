@@ -269,7 +269,7 @@ def test_predictions_follow_the_champion_and_outlive_the_server(mlflow, start, u
     finally:
         mlflow.server.start()
     mlflow.alias("m", "champion", "1")
-    until(lambda: infer(again, [1, 2, 3]) == ("1", [6.0]), seconds=90, what="the move after the outage")
+    until(lambda: infer(again, [1, 2, 3]) == ("1", [6.0]), seconds=240, what="the move after the outage")
 
 
 def test_a_move_at_the_server_waits_for_a_person_where_the_plan_says_so(mlflow, start, until):
