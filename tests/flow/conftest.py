@@ -286,7 +286,7 @@ class Load:
 
     async def client(self, number):
         turn = 0
-        writer = None
+        reader = writer = None
         asked = time.monotonic()
         while not self.stopping:
             turn += 1

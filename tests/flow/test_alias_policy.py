@@ -56,7 +56,9 @@ class Registry:
         return self.until(self._all_follow, seconds=60, what="convergence")
 
     def served(self, version):
-        self.until(lambda: version in {one for _, _, one in self.traffic.answers}, what=f"an answer of version {version}")
+        self.until(
+            lambda: version in {one for _, _, one in self.traffic.answers}, what=f"an answer of version {version}"
+        )
 
     def _all_follow(self):
         revision = self.get("plan")["revision"]

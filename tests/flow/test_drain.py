@@ -52,7 +52,10 @@ def applied(running):
 def test_a_request_in_flight_is_answered_before_the_end(start, until, number):
     running = start("serve", drain_timeout_seconds=60)
     host, port = running.data.removeprefix("http://").split(":")
-    content = PADDING + b'{"inputs":[{"name":"distance","shape":[1,1],"datatype":"FP32","data":[1]},{"name":"hour","shape":[1,1],"datatype":"FP32","data":[2]}]}'
+    content = (
+        PADDING
+        + b'{"inputs":[{"name":"distance","shape":[1,1],"datatype":"FP32","data":[1]},{"name":"hour","shape":[1,1],"datatype":"FP32","data":[2]}]}'
+    )
     head = b"POST /v2/models/flight-delay/infer HTTP/1.1\r\nhost: t\r\ncontent-length: %d\r\n\r\n" % len(content)
 
     async def half_then_stop_then_rest():

@@ -140,7 +140,9 @@ def test_a_shift_reaches_all_workers_of_all_hosts_and_fails_nobody(hosts, load, 
             for one in hosts.loads:
                 # one answer for each client may be of a request that was routed before
                 enough = len(one.answers) + CLIENTS
-                until(lambda one=one, least=enough: len(one.answers) > least, every=0.002, what="an answer by this plan")
+                until(
+                    lambda one=one, least=enough: len(one.answers) > least, every=0.002, what="an answer by this plan"
+                )
 
     _, loads = asyncio.run(hosts.under_load(load, shifts))
     asyncio.run(race(hosts))

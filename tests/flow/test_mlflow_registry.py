@@ -239,7 +239,9 @@ def test_predictions_follow_the_champion_and_outlive_the_server(mlflow, start, u
     assert infer(running, [1, 2, 3]) == ("1", [6.0])
     summaries = f"{running.monitor}/summaries?model=m&version=1"
     until(
-        lambda: httpx.get(summaries, timeout=60).json().get("rows"), seconds=60, what="the monitor's count of a prediction"
+        lambda: httpx.get(summaries, timeout=60).json().get("rows"),
+        seconds=60,
+        what="the monitor's count of a prediction",
     )
     mlflow.alias("m", "champion", "2")
     until(lambda: infer(running, [1, 2, 3]) == ("2", [12.0]), seconds=60, what="the move of the champion")

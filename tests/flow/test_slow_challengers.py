@@ -86,7 +86,9 @@ def test_a_hanging_shadow_delays_nobody_and_leaves_its_record(start, steady, rec
         assert ask(steady, HANGS).json()["model_version"] == "1"
         took.append(time.monotonic() - began)
 
-    assert sum(one > SHADOW_SECONDS / 2 for one in took) < 2, f"a machine may stand still once, shadows always hang: {took}"
+    assert sum(one > SHADOW_SECONDS / 2 for one in took) < 2, (
+        f"a machine may stand still once, shadows always hang: {took}"
+    )
     shadows = until(
         lambda: len(found := [r for r in records(steady.state, Kind.PREDICTION) if r.role == "shadow"]) == 5 and found,
         seconds=90,
