@@ -26,7 +26,7 @@ REFUSED_IN_ORDER = "HTTP/1.1 503"
 
 @pytest.mark.timeout(900 + 30 * FAULTS)
 def test_no_fault_loses_or_doubles_an_answer(
-    start, load, records, own_kafka, redis_server, make_proxy, until, tmp_path
+    own_kafka, redis_server, make_proxy, start, load, records, until, tmp_path
 ):
     began = time.monotonic()
     kafka = own_kafka(1)
