@@ -4,7 +4,7 @@ Layout: `<root>/<digest>/` the files of a version; `<root>/known/<model>/<versio
 when it was last fetched, and `reference.json` its last reference (`known-<registry>` where a cache serves a named registry);
 `<root>/staging-*` copies in the making.
 Several processes may share a cache: everything appears and disappears by a rename, and a copy in the making is locked by
-its maker, so that what a dead process left behind can be told apart and is swept away.
+its maker, so that what a dead process left behind can be told apart and is swept away; not while anybody begins a copy.
 Full: the versions that were not used for longest make room (`Limits.cached_versions_max`).
 """
 
@@ -28,7 +28,6 @@ from registry_client.vetting import check_sizes, vet
 
 STAGING = "staging-"
 KNOWN = "known"
-STAGING_TRIES_MAX = 10
 
 
 class Known(Contract, frozen=True, kw_only=True):
@@ -210,27 +209,18 @@ class VersionCache:
             os.close(lock)
 
     def _locked_staging(self) -> tuple[Path, int]:
-        for _ in range(STAGING_TRIES_MAX):
+        with _locked(self._root, fcntl.LOCK_SH):  # a sweep would take the new folder for a dead one's
             staging = Path(tempfile.mkdtemp(prefix=STAGING, dir=self._root))
-            with suppress(FileNotFoundError):
-                lock = open_folder(staging)
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                if os.fstat(lock).st_nlink > 0:
-                    return staging, lock
-                os.close(lock)  # swept by another process before we held the lock
-        raise RegistryUnavailable(f"no staging folder in the cache after {STAGING_TRIES_MAX} tries: try again")
+            lock = open_folder(staging)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        return staging, lock
 
     def _sweep(self) -> None:
-        for path in self._root.glob(f"{STAGING}*"):
-            with suppress(FileNotFoundError):  # its maker was faster
-                lock = open_folder(path)
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    shutil.rmtree(path)
-                except BlockingIOError:
-                    continue  # its maker lives
-                finally:
-                    os.close(lock)
+        with _locked(self._root, fcntl.LOCK_EX | fcntl.LOCK_NB) as nobody_begins:
+            for path in self._root.glob(f"{STAGING}*") if nobody_begins else ():
+                with suppress(FileNotFoundError), _locked(path, fcntl.LOCK_EX | fcntl.LOCK_NB) as its_maker_is_dead:
+                    if its_maker_is_dead:
+                        shutil.rmtree(path)
 
     def _known(self, model: str, version: str, document: str = "digest.json") -> Path:
         assert is_name(model), "names are checked where they come in"
@@ -239,6 +229,22 @@ class VersionCache:
 
     def _reference(self, model: str, version: str) -> Path:
         return self._known(model, version, "reference.json")
+
+
+@contextmanager
+def _locked(folder: Path, how: int) -> Iterator[bool]:
+    """Hold the lock of a folder; whether it was to be had, where `how` says not to wait for it."""
+    descriptor = open_folder(folder)
+    try:
+        fcntl.flock(descriptor, how)
+    except BlockingIOError:
+        os.close(descriptor)
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        os.close(descriptor)
 
 
 def _read(path: Path) -> bytes | None:

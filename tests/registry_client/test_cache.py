@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -96,9 +97,10 @@ def test_a_graph_larger_than_protobuf_allows_is_refused_without_reading_it(sourc
 
 
 @pytest.mark.parametrize("change", ["other content", "longer", "shorter", "replaced", "same time", "gone"])
-def test_a_file_that_changes_between_listing_and_copying_ends_the_copy(source, cache, change):
+def test_a_file_that_changes_between_listing_and_copying_ends_the_copy(source, cache, change, clock_of_files):
     folder = open_folder(source)
     files = list_files(folder, Limits())
+    clock_of_files()
     weights = source / "deep" / "w.bin"
     times = (0, weights.stat().st_mtime_ns if change == "same time" else 0)
     if change == "replaced":
@@ -179,6 +181,20 @@ def test_what_a_dead_process_left_is_swept_and_what_a_living_one_makes_is_not(so
     with versions._staging() as living:
         digest = adopt(VersionCache(cache, Limits()), source)
         assert names(cache) == sorted([digest, living.name])
+    assert names(cache) == [digest]
+
+
+def test_a_copy_that_is_begun_is_not_swept_before_its_maker_has_locked_it(source, cache, monkeypatch):
+    made = tempfile.mkdtemp
+
+    def made_and_looked_at(**terms: object) -> str:
+        folder = made(**terms)
+        VersionCache(cache, Limits())._sweep()
+        return folder
+
+    monkeypatch.setattr("tempfile.mkdtemp", made_and_looked_at)
+    digest = adopt(VersionCache(cache, Limits()), source)
+
     assert names(cache) == [digest]
 
 
