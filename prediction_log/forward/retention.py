@@ -35,7 +35,8 @@ def mark_acknowledged(disk: Disk, directory: Path, before: Cursor, after: Cursor
     earlier = set(left_behind(directory, before))
     for number in left_behind(directory, after):
         if number not in earlier:
-            disk(os.utime, segment_path(directory, number), ns=(now_us * 1000, now_us * 1000))
+            with contextlib.suppress(FileNotFoundError):  # a spare that its writer took back as it closed
+                disk(os.utime, segment_path(directory, number), ns=(now_us * 1000, now_us * 1000))
 
 
 def remove_segments(disk: Disk, directory: Path, stored: Cursor, before_us: int) -> int:
@@ -43,10 +44,11 @@ def remove_segments(disk: Disk, directory: Path, stored: Cursor, before_us: int)
     removed = 0
     for number in left_behind(directory, stored):
         path = segment_path(directory, number)
-        if path.stat().st_mtime_ns >= before_us * 1000:
-            break  # a later one may have an earlier stamp; readers rely on a log losing its beginning only
-        disk(os.unlink, path)
-        removed += 1
+        with contextlib.suppress(FileNotFoundError):  # likewise
+            if path.stat().st_mtime_ns >= before_us * 1000:
+                break  # a later one may have an earlier stamp; readers rely on a log losing its beginning only
+            disk(os.unlink, path)
+            removed += 1
     if removed:
         sync_directory(disk, directory)
     return removed

@@ -13,7 +13,7 @@ from prediction_log.forward.retention import left_behind, mark_acknowledged, rem
 from prediction_log.position import Position
 from prediction_log.spool.disk import boot_of_this_machine, direct
 from prediction_log.spool.listing import list_segments
-from prediction_log.spool.places import log_directories, segment_numbers
+from prediction_log.spool.places import log_directories, segment_numbers, segment_path
 from prediction_log.spool.reader import SpoolReader
 from tests.prediction_log.kafka_kit import Journal, all_done, forwarding, receive, settings_for, until
 
@@ -167,6 +167,33 @@ def test_a_reader_that_was_overtaken_is_told_too(log):
     handed = feed.saved.position.seq
     assert [(f.kind, f.first_seq, f.last_seq) for f in reader.findings] == [(FindingKind.FORWARDED, 51, handed)]
     assert [entry.seq for entry in entries] == list(range(handed + 1, 601))
+
+
+def test_a_spare_that_its_writer_takes_back_meanwhile_is_no_trouble(log):
+    """The log has ended with its seal, and the spare goes a moment later."""
+    spare = segment_path(log.path, 99)
+
+    def late(operation, *args, **kwargs):
+        if args[0] == spare:
+            spare.unlink()
+        return operation(*args, **kwargs)
+
+    spare.touch()
+    feed = forwarded(log, disk=late)
+    assert feed.is_saved
+    numbers = segment_numbers(log.path)
+    spare.touch()
+
+    assert remove_segments(late, log.path, feed.saved, 2**60) == len(numbers)
+    assert segment_numbers(log.path) == []
+
+
+def test_a_segment_that_goes_while_a_log_is_certified_is_no_trouble(log, monkeypatch):
+    monkeypatch.setattr(
+        "prediction_log.certificate.spool.segment_numbers", lambda directory: [*segment_numbers(directory), 99]
+    )
+
+    assert verify(log.path.parents[1]).ok
 
 
 def test_a_log_whose_segments_are_all_gone_is_all_forwarded(log):
