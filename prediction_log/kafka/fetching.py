@@ -86,10 +86,12 @@ class Fetching:
                 return
 
     async def _pass_over(self, tp: TopicPartition, room: int, fetched: Fetched) -> None:
-        """Read what stands before the culprit, then leave it behind."""
+        """Read what stands before the culprit, then leave it behind; not once a change of the group took it out of our
+        hands: it would give nothing for ever.
+        """
         before = fetched.records.setdefault(tp, [])
         try:
-            while len(before) < room:
+            while len(before) < room and tp in self._consumer.assignment() - self._consumer.paused():
                 found = await self._consumer.getmany(tp, timeout_ms=ALONE_MS, max_records=1)
                 before += found.get(tp, ())
         except BREAKS as error:

@@ -7,6 +7,7 @@ from aiokafka.admin import NewTopic
 
 from contracts.label import Label
 from contracts.wire import decode
+from prediction_log.kafka.fetching import Fetching
 from prediction_log.kafka.partitioning import partitions_of
 from prediction_log.kafka.topics import topics_of
 from prediction_log.spool.segment import Kind
@@ -122,6 +123,32 @@ async def test_a_message_that_breaks_the_client_is_passed_over_alone(host, membe
     assert (letter.partition, letter.offset, letter.reason.partition(":")[0]) == (partition, bad, "broken")
     assert [entry.seq for entry in one.all("entries") if entry.log_id == f"p:{LOG}"] == list(range(1, 9))
     assert sorted(entry.seq for entry in one.all("entries") if entry.log_id == f"p:{OTHER_LOG}") == list(range(1, 61))
+
+
+async def test_a_partition_that_changes_hands_while_the_message_that_breaks_is_sought_holds_up_nobody(
+    host, member, monkeypatch
+):
+    """A change of the group pauses each partition and puts it elsewhere; here it is done in its stead."""
+    honest = Fetching._pass_over
+
+    async def changed(fetching, tp, room, fetched):
+        monkeypatch.setattr(Fetching, "_pass_over", honest)
+        fetching._consumer.pause(tp)
+        fetching._consumer.seek(tp, await fetching._consumer.position(tp))
+        await honest(fetching, tp, room, fetched)
+        fetching._consumer.resume(tp)
+
+    monkeypatch.setattr(Fetching, "_pass_over", changed)
+    key = prediction_id(1).encode()
+    (partition,) = partitions_of([key], 4)
+    bad = await host.broken(host.topics.predictions, partition, key)
+    await host.send(Kind.PREDICTION, prediction(1), 1)
+
+    async with member() as one:
+        await one.until_read(2)
+
+    assert [letter.offset for letter in one.dead] == [bad]
+    assert [entry.seq for entry in one.all("entries")] == [1]
 
 
 @pytest.mark.parametrize(("timestamp_ms", "taken"), [(0, True), (4_102_444_800_000, False)], ids=["1970", "2100"])
