@@ -11,6 +11,8 @@ import os
 import re
 import shutil
 import signal
+import socket
+import struct
 import subprocess
 import tempfile
 import uuid
@@ -97,6 +99,20 @@ def class_archive() -> list[str]:
     return [f"-XX:SharedArchiveFile={kept}"] if kept.stat().st_size else []
 
 
+def names_brokers(port: int) -> bool:
+    """Whether who asks the broker on this port is told of any: for a moment after it takes connections it knows of none,
+    not even itself, and clients trip over that.
+    """
+    request = struct.pack(">hhihi", 3, 1, 0, -1, 0)  # metadata, version 1: no client id, no topics
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as asked, asked.makefile("rb") as told:
+            asked.sendall(struct.pack(">i", len(request)) + request)
+            _size, _request, brokers = struct.unpack(">iii", told.read(12))
+    except (OSError, struct.error):
+        return False
+    return bool(brokers > 0)
+
+
 class Broker(ServerProcess):
     """One broker. It keeps its ports and its data over `stop`, `kill` and `start`.
 
@@ -132,7 +148,7 @@ class Broker(ServerProcess):
                 cwd=self._directory,
                 start_new_session=True,
             )
-        wait_until_answers(self.port, self.process, START_SECONDS, "Kafka")
+        wait_until_answers(self.port, self.process, START_SECONDS, "Kafka", names_brokers)
 
     def _format(self, properties: Path) -> None:
         """Make the directory that a broker starts from: Kafka's own tool does it for each node once, others get a copy."""

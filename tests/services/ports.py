@@ -4,7 +4,7 @@ import os
 import random
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import cycle, islice
 from pathlib import Path
@@ -55,10 +55,12 @@ def answers(port: int) -> bool:
     return True
 
 
-def wait_until_answers(port: int, alive: "object", seconds: float, what: str) -> None:
-    """Return when the port takes connections; RuntimeError where the process (its `poll`) ended or time is up."""
+def wait_until_answers(
+    port: int, alive: "object", seconds: float, what: str, ready: Callable[[int], bool] = answers
+) -> None:
+    """Return when the port is `ready`; RuntimeError where the process (its `poll`) ended or time is up."""
     end = time.monotonic() + seconds
-    while not answers(port):
+    while not ready(port):
         if alive.poll() is not None:  # type: ignore[attr-defined]
             raise RuntimeError(f"{what} ended before it answered on port {port}")
         if time.monotonic() > end:
