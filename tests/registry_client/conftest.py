@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,35 @@ def rewrite() -> Callable[[Path, bytes], None]:
         other.replace(path)
 
     return rewrite
+
+
+@pytest.fixture
+def open_below() -> Callable[[Path], list[str]]:
+    """The files and folders below a folder that this process has open; what else it has open comes and goes by itself."""
+
+    def open_below(folder: Path) -> list[str]:
+        found = []
+        for descriptor in Path("/proc/self/fd").iterdir():
+            with suppress(FileNotFoundError):  # the one that listed them
+                found.append(str(descriptor.readlink()))
+        return sorted(path for path in found if path.startswith(str(folder)))
+
+    return open_below
+
+
+@pytest.fixture
+def clock_of_files(tmp_path: Path) -> Callable[[], None]:
+    """Returns when the file system's clock has ticked: what is written then has another time than what was before."""
+
+    def clock_of_files() -> None:
+        path = tmp_path / "tick"
+        path.touch()
+        first = path.stat().st_ctime_ns
+        while path.stat().st_ctime_ns == first:
+            path.touch()
+        path.unlink()
+
+    return clock_of_files
 
 
 @pytest.fixture

@@ -42,9 +42,10 @@ def test_regular_files_are_listed_sorted_with_their_folders_and_without_hidden_o
     assert paths(descriptor) == ["a.bin", "deep/er/w.bin", "model.onnx"]
 
 
-def test_a_changed_file_has_other_facts_even_with_its_old_size_and_time(folder):
+def test_a_changed_file_has_other_facts_even_with_its_old_size_and_time(folder, clock_of_files):
     path, descriptor = folder
     before = list_files(descriptor, Limits())
+    clock_of_files()
     status = (path / "model.onnx").stat()
     (path / "model.onnx").write_bytes(b"GRAPH")
     os.utime(path / "model.onnx", ns=(status.st_atime_ns, status.st_mtime_ns))
@@ -170,15 +171,11 @@ def test_a_small_document_is_read_and_a_large_one_refused(folder):
         read_document(descriptor, "link.json", 5)
 
 
-def open_descriptors() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
-
-
-def test_nothing_stays_open_after_a_refusal(folder):
+def test_nothing_stays_open_after_a_refusal(folder, open_below):
     path, descriptor = folder
     make_hard_link(path)
-    before = open_descriptors()
+    before = open_below(path)
     for _ in range(10):
         with pytest.raises(ModelRejected):
             open_regular(descriptor, "w.bin")
-    assert open_descriptors() == before
+    assert open_below(path) == before
