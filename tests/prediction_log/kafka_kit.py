@@ -110,7 +110,7 @@ async def forwarding(settings, **world):
         yield task
     finally:
         stop.set()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(WAIT_SECONDS):
             await task
 
 

@@ -4,6 +4,7 @@ Enters: a Kafka and a prefix. Leaves: topics with messages. `Host` keeps the law
 breaks it wherever a test wants.
 """
 
+import asyncio
 import json
 import uuid
 from collections import defaultdict
@@ -11,6 +12,7 @@ from collections import defaultdict
 from aiokafka import AIOKafkaProducer
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
+from contracts.errors import Unavailable
 from contracts.settings import KafkaOptions
 from prediction_log.kafka.message import Place, control_headers, headers_of, key_of
 from prediction_log.kafka.partitioning import partitions_of
@@ -39,6 +41,16 @@ def change(number):
     return json.dumps({"model": "m", "n": number}).encode()
 
 
+async def made(address, options):
+    """Make a fleet's topics as its programs do: where Kafka does not answer in time it is asked again."""
+    async with asyncio.timeout(120):
+        while True:
+            try:
+                return await ensure_topics(address, options, 30.0)
+            except Unavailable:
+                await asyncio.sleep(0.1)
+
+
 class NoText(str):
     """The name of a header that is no UTF-8."""
 
@@ -63,7 +75,7 @@ class Host:
         self.producer = None
 
     async def __aenter__(self):
-        await ensure_topics(self._address, self.options, 30.0)
+        await made(self._address, self.options)
         self.producer = AIOKafkaProducer(
             bootstrap_servers=self._address, enable_idempotence=True, max_request_size=20 * 2**20, linger_ms=0
         )

@@ -1,7 +1,6 @@
 """A consumer says when it has stopped working, and is gone when it is let go of, whatever state it is in."""
 
 import asyncio
-import time
 
 import pytest
 from aiokafka import AIOKafkaConsumer
@@ -11,7 +10,8 @@ from contracts.errors import Unavailable
 from prediction_log.kafka.consumer import demand_alive, let_go
 
 pytestmark = pytest.mark.anyio
-GROUP = {"session_timeout_ms": 6000, "heartbeat_interval_ms": 200, "enable_auto_commit": False}
+GROUP = {"session_timeout_ms": 300_000, "heartbeat_interval_ms": 200, "enable_auto_commit": False}
+"""Who dies without leaving the group holds up whoever joins it for longer than any test waits."""
 
 
 @pytest.fixture
@@ -29,11 +29,11 @@ def topic(kafka):
     return name
 
 
-async def joined(address, topic):
+async def joined(address, topic, **more):
     """A consumer that has partitions."""
-    consumer = AIOKafkaConsumer(topic, bootstrap_servers=address, group_id=f"{topic}-group", **GROUP)
+    consumer = AIOKafkaConsumer(topic, bootstrap_servers=address, group_id=f"{topic}-group", **GROUP, **more)
     await consumer.start()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while len(consumer.assignment()) < 4:
             await consumer.getmany(timeout_ms=100)
     return consumer
@@ -41,7 +41,7 @@ async def joined(address, topic):
 
 async def others():
     """The client's tasks that still run, after those that were told to end have had their turn."""
-    for _ in range(100):
+    for _ in range(1500):
         running = [task for task in asyncio.all_tasks() if not task.done()]
         left = [
             task for task in running if "aiokafka" in getattr(task.get_coro(), "cr_code", others.__code__).co_filename
@@ -97,9 +97,7 @@ async def test_a_consumer_whose_tasks_are_dead_says_so_and_gives_its_partitions_
     await let_go(consumer)
 
     assert await others() == []
-    began = time.monotonic()
-    await let_go(await joined(kafka.address, topic))
-    assert time.monotonic() - began < GROUP["session_timeout_ms"] / 1000 - 1, "the dead one has left the group"
+    await let_go(await joined(kafka.address, topic))  # at once: the dead one has left the group
 
 
 async def test_where_kafka_says_nothing_a_consumer_is_gone_all_the_same(own_kafka, make_proxy):
@@ -109,11 +107,10 @@ async def test_where_kafka_says_nothing_a_consumer_is_gone_all_the_same(own_kafk
     await admin.start()
     await admin.create_topics([NewTopic("t", 4, 1)])
     await admin.close()
-    consumer = await joined(broker.through, "t")
+    consumer = await joined(broker.through, "t", request_timeout_ms=600_000)
     network.silent = True
-    began = time.monotonic()
 
-    await let_go(consumer, 0.5)
+    async with asyncio.timeout(60):  # nothing waits for requests to be over
+        await let_go(consumer, 0.5)
 
-    assert time.monotonic() - began < 3.0
     assert await others() == []

@@ -2,14 +2,14 @@
 
 import asyncio
 import gc
-import time
 
 import pytest
 
 from contracts.errors import Unavailable
 from contracts.settings import KafkaOptions
 from prediction_log.kafka.producer import let_go, open_producer
-from prediction_log.kafka.topics import ensure_topics, topics_of
+from prediction_log.kafka.topics import topics_of
+from tests.prediction_log.kafka_messages import made
 from tests.services.ports import free_ports
 
 pytestmark = pytest.mark.anyio
@@ -30,23 +30,24 @@ async def begin(producer, topic, batches=3):
 
 async def test_what_can_be_delivered_in_time_is(kafka):
     options = KafkaOptions(prefix=kafka.prefix(), partitions=1)
-    await ensure_topics(kafka.address, options, 1.0)
+    await made(kafka.address, options)
     producer = await open_producer(kafka.address, options)
     batch = producer.create_batch()
     batch.append(timestamp=None, key=b"k", value=b"v")
     acknowledged = await producer.send_batch(batch, topics_of(options.prefix).labels, partition=0)
-    await let_go(producer, 5.0)
+    await let_go(producer, 60.0)
 
     assert acknowledged.done()
     assert acknowledged.result().offset == 0
 
 
 @pytest.mark.parametrize("how", ["silent", "stopped"])
-async def test_what_cannot_is_given_up(own_kafka, make_proxy, how):
+async def test_what_cannot_is_given_up(own_kafka, make_proxy, monkeypatch, how):
+    monkeypatch.setattr("prediction_log.kafka.producer.REQUEST_MS_MAX", 600_000)
     cluster = own_kafka(1)
     broker = cluster.brokers[0]
     options = KafkaOptions(prefix="p", partitions=1)
-    await ensure_topics(cluster.address, options, 1.0)
+    await made(cluster.address, options)
     proxy = make_proxy(broker.behind_port, broker.through_port)
     producer = await open_producer(broker.through, options)
     await begin(producer, topics_of("p").labels, 1)
@@ -57,13 +58,11 @@ async def test_what_cannot_is_given_up(own_kafka, make_proxy, how):
         broker.kill()
     await begin(producer, topics_of("p").labels)
 
-    began = time.monotonic()
-    await let_go(producer, 0.2)
-    took = time.monotonic() - began
+    async with asyncio.timeout(60):  # nothing waits for requests to be over
+        await let_go(producer, 0.2)
 
-    assert took < 5
     del producer
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while asyncio.all_tasks() - before - {asyncio.current_task()}:  # requests under way end with their connection
             await asyncio.sleep(0.05)
     gc.collect()  # nobody may complain about what nobody asked for: warnings are errors here

@@ -51,7 +51,7 @@ async def write(open_log, number=300, slot="worker-0"):
     return writer
 
 
-async def ask(settings, *, spools=True, wait_seconds=30):
+async def ask(settings, *, spools=True, wait_seconds=90):
     state_dirs = (settings.state_dir,) if spools else ()
     return await verify_kafka(settings.kafka, settings.kafka_options, state_dirs, wait_seconds=wait_seconds)
 

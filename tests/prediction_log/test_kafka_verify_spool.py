@@ -95,7 +95,7 @@ async def test_a_log_that_no_forwarder_ever_saw_is_pending_as_a_whole(spool, cer
 async def test_the_forwarder_is_given_time_for_what_was_committed_before_the_question(spool, certify, tmp_path):
     await spool.write()
 
-    asking = asyncio.create_task(certify(tmp_path, wait_seconds=30))
+    asking = asyncio.create_task(certify(tmp_path, wait_seconds=90))
     await spool.forward(20)
 
     assert (await asking).complete

@@ -10,7 +10,7 @@ from prediction_log.finding import FindingKind
 from prediction_log.kafka.message import headers_of
 from prediction_log.kafka.partitioning import partitions_of
 from prediction_log.spool.segment import Kind
-from tests.prediction_log.kafka_admin import admin_of
+from tests.prediction_log.kafka_admin import admin_of, delete
 from tests.prediction_log.kafka_messages import OTHER_LOG, Host, prediction, prediction_id, small
 from tests.prediction_log.stream_member import Member
 
@@ -68,7 +68,7 @@ async def test_a_topic_that_was_made_anew_is_told_and_read_from_its_beginning(ka
     async with member() as first:
         await first.until_read(10)
     async with admin_of(kafka.address) as admin:
-        await admin.delete_topics([host.topics.predictions])
+        await delete(admin, host.topics.predictions)
     async with Host(kafka.address, host.options) as again:
         await again.send(Kind.PREDICTION, prediction(1), 1, OTHER_LOG)
 

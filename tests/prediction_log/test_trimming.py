@@ -47,6 +47,7 @@ async def test_a_payload_that_ends_in_zeros_is_written_and_stays(open_log, die, 
 async def test_the_log_of_a_living_writer_and_those_of_other_slots_are_left_alone(open_log, die, tmp_path):
     living = await open_log("worker-0")
     await living.append(Kind.PREDICTION, b"{}")
+    await living._world.background.settle()
     other = await open_log("worker-1")
     await other.append(Kind.PREDICTION, b"{}")
     await die(other)
