@@ -76,7 +76,7 @@ async def test_kill_9_in_the_middle_of_sending_loses_nothing(kafka, tmp_path, jo
         process = start_process(settings, patch=HOLD if kills < 2 else "")
         try:
             await until(lambda: acked(journal.spool) > before or all_done(journal.spool))  # noqa: B023 - asked at once
-            if kills >= 4:
+            if kills >= 3:
                 await until(lambda: all_done(journal.spool))
         finally:
             kill(process)
