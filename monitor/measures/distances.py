@@ -87,7 +87,7 @@ def chi_square(reference: Counts, current: Counts) -> float:
     table = _without_sparse_cells(np.stack([reference, current])[:, pooled > 0], EXPECTED_MIN * (n + m) / min(n, m))
     if table.shape[1] < 2:
         return 1.0
-    expected = table.sum(axis=0) * np.array([[m], [n]]) / (n + m)
+    expected = table.sum(axis=0) * (np.array([[m], [n]]) / (n + m))  # billions times billions leave 64 bits
     return float(chdtrc(table.shape[1] - 1, ((table - expected) ** 2 / expected).sum()))
 
 

@@ -118,3 +118,10 @@ def test_benjamini_hochberg_finds_the_largest_significant_p_value():
     assert largest_significant([0.001, 0.008, 0.039, 0.041, 0.2, 0.9], 0.05) == 0.008
     assert largest_significant([0.04, 0.02, 0.03], 0.05) == 0.04
     assert largest_significant([0.5], 0.05) == -1.0
+
+
+def test_billions_of_rows_are_compared_like_any_other_number():
+    reference, current = np.array([600, 400]), np.array([4_000_000_000, 4_000_000_000])
+    expected = chi2_contingency(np.stack([reference, current]).astype(float), correction=False).pvalue
+    assert chi_square(reference, current) == pytest.approx(expected, rel=1e-6)
+    assert expected < 1e-6
