@@ -106,3 +106,29 @@ def test_a_loss_is_certain_before_it_is_an_alarm_and_bias_counts_both_ways():
     assert measured(predicted + 0.5, y, {"bias": 0.5})["bias"].status == "ok"
     assert measured(predicted, y, {"r2": 0.9})["r2"].status == "alarm"
     assert measured(predicted[:50], y[:50], {"mae": 0.1})["mae"].status == "insufficient"
+
+
+@pytest.mark.parametrize("n", [100_000, 200_000])
+def test_errors_whose_squares_leave_their_bits_have_a_mean_and_nothing_that_rests_on_squares(n):
+    found = measured(np.full(n, 3 * ERROR_CLIP), np.zeros(n), {"mae": 1.0, "rmse": 1.0, "r2": 0.9})
+    assert found["mae"].interval == (ERROR_CLIP, None, None)
+    assert found["bias"].interval == (ERROR_CLIP, None, None)
+    assert [found[name].interval for name in ("rmse", "r2")] == [(None, None, None)] * 2
+    assert [found[name].status for name in ("mae", "rmse", "r2")] == ["warn", "insufficient", "insufficient"]
+
+
+def test_labels_whose_squares_leave_their_bits_have_no_r2_and_errors_as_ever():
+    y = np.tile([8000.0, 9000.0], 150_000)
+    found = measured(y + 1.0, y)
+    assert found["r2"].interval == (None, None, None)
+    assert found["rmse"].interval.value == pytest.approx(1.0)
+    assert found["mae"].interval.high is not None
+
+
+@pytest.mark.parametrize("spread", [1e-9, 1e-5, 1e-3, 1.0])
+def test_what_rounding_takes_from_small_squares_is_no_overflow(spread):
+    random = np.random.default_rng(3)
+    predicted = random.normal(0, spread, 1000)
+    assert measured(predicted, np.zeros(1000))["rmse"].interval.value == pytest.approx(
+        float(np.sqrt((predicted**2).mean())), abs=1e-3
+    )
