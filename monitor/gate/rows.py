@@ -11,7 +11,7 @@ from contracts.errors import InvalidInput
 from contracts.gate import GateCheck
 from monitor.gate.calibration import calibration_checks
 from monitor.gate.fairness import fairness_check
-from monitor.gate.judging import Question, not_worse
+from monitor.gate.judging import Question, not_worse, unanswered
 from monitor.gate.metrics import Resampling, compare
 from monitor.gate.policy import METRICS, RATES, Suite
 from monitor.gate.sample import Sample, groups_of, silence
@@ -27,7 +27,11 @@ def row_checks(suite: Suite, sample: Sample, draws: Resampling) -> Iterator[Gate
         yield _metric(Question("headline", asked.metric, asked.epsilon, asked.rows_min), known, draws)
     for cut in suite.slices:
         metric = cut.metric or (suite.headline.metric if suite.headline else "")
-        for name, rows in groups_of(cut, sample.columns[cut.feature]).items():
+        groups = groups_of(cut, sample.columns[cut.feature])
+        if not groups:
+            question = Question("slice", metric, cut.worse_by_max, cut.rows_min, cut.feature)
+            yield unanswered(question, "missing", f"no row has a value of {cut.feature!r}")
+        for name, rows in groups.items():
             question = Question("slice", metric, cut.worse_by_max, cut.rows_min, f"{cut.feature}={name}")
             yield _metric(question, sample.of(rows & labelled), draws)
     if suite.calibration is not None:

@@ -330,3 +330,14 @@ def test_a_check_cannot_pass_on_nothing_and_holds_no_nan():
         GateCheck(kind="headline", name="auc", outcome="pass", observed=0.1)
     with pytest.raises(InvalidInput, match="finite numbers or null"):
         GateCheck(kind="headline", name="auc", outcome="fail", observed=math.nan)
+
+
+@pytest.mark.parametrize("nothing", [None, math.nan])
+def test_slices_of_a_column_without_any_value_are_missing(nothing):
+    sample = rows()._replace(columns={"area": [nothing] * 4000})
+    checks = judged(sample, **HEADLINE, slices=[{"feature": "area", "worse_by_max": 0.5}])
+    assert [(check.kind, check.slice, check.outcome) for check in checks] == [
+        ("headline", "", "pass"),
+        ("slice", "area", "missing"),
+    ]
+    assert "no row has a value of 'area'" in checks[1].reason
