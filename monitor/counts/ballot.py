@@ -11,6 +11,7 @@ import msgspec
 from contracts.label import Label, LabelValue, precedence
 from contracts.prediction import split_row
 from monitor.counts.join_record import ID_CHARS_MAX, ROWS_MAX, id_key
+from monitor.counts.panes import TIME_US_MAX
 
 EVENTS_MAX: Final = 16
 """Different labels kept for one row; beyond, those that would lose to all others are counted and forgotten."""
@@ -102,6 +103,6 @@ def _objection(label: Label, row: int) -> str:
         return "row"
     if value is None and label.op == "upsert":
         return "no_value"
-    if not all(-INTEGER_MAX <= number <= INTEGER_MAX for number in numbers):
+    if not all(-INTEGER_MAX <= number <= INTEGER_MAX for number in numbers) or label.received_us >= TIME_US_MAX:
         return "out_of_range"
     return "too_long" if isinstance(value, str) and len(value.encode()) > LABEL_BYTES_MAX else ""

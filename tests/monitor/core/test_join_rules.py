@@ -143,6 +143,7 @@ def test_an_older_retraction_takes_nothing_back(world, bench, id1):
         ({"label": 2**70}, "out_of_range"),
         ({"label": 1, "observed_us": 2**70}, "out_of_range"),
         ({"label": 1, "label_version": -(2**64)}, "out_of_range"),
+        ({"label": 1, "received_us": 2**53}, "out_of_range"),
     ],
 )
 def test_a_label_that_is_none_is_counted_by_reason_and_changes_nothing(world, bench, id1, label, reason):
@@ -312,3 +313,12 @@ def test_the_tie_of_two_labels_is_broken_as_the_contract_says(world, id1):
             both = ballot.with_label(both, ballot.label_of(label))
 
         assert both.events[-1].named
+
+
+@pytest.mark.parametrize("received_us", [2**53, 2**63 - 1])
+def test_a_label_of_no_time_at_all_stops_nobody_for_ever(world, bench, id1, received_us):
+    bench.feed(world.make_prediction(id1), world.make_label(world.uuid7(1, 7), 1, received_us=received_us))
+    bench.idle(64, world.T0 + world.DAY_US)
+    bench.feed(world.make_label(id1, 1))
+
+    assert bench.labels() == {"received": 2, "accepted": 1, "invalid:out_of_range": 1}
