@@ -52,7 +52,7 @@ class Catalogue:
         """How records of this version are counted now. Raises Unavailable for an unknown version while the registry is."""
         key = model, version, digest
         kept = self._kept.get(key)
-        if kept is not None and now_us - kept.asked_us < self._refresh_us:
+        if kept is not None and 0 <= now_us - kept.asked_us < self._refresh_us:  # the time of day may be set back
             return kept.generation
         try:
             definition = definition_of(

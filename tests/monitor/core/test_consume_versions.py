@@ -126,3 +126,12 @@ def test_the_references_slices_and_task_count_before_the_metadatas(world, metada
     both = definition_of(world.make_reference("regression"), metadata)
     assert both.task.kind == "regression"
     assert both.slices == world.make_reference("regression").slices
+
+
+def test_a_clock_that_is_set_back_does_not_keep_an_old_word(world):
+    registry = Registry()
+    catalogue = registry.catalogue(refresh_us=1000)
+    assert catalogue.generation("m", "1", "d", 10**9).definition.reference is None
+    registry.reference = world.make_reference("binary")
+
+    assert catalogue.generation("m", "1", "d", 5).definition.reference is not None
