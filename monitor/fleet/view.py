@@ -8,6 +8,7 @@ Bounds: one fetch is held in memory; publications that are not whole yet wait in
 """
 
 import asyncio
+import contextlib
 import logging
 import random
 import sqlite3
@@ -21,7 +22,7 @@ from contracts.errors import Unavailable
 from contracts.settings import KafkaOptions
 from monitor.fleet.catching_up import OffLoop
 from monitor.fleet.summaries_topic import Read, SummariesTopic, opened
-from monitor.fleet.view_store import ViewStore, open_view
+from monitor.fleet.view_store import ViewStore, discard_view, open_view
 from prediction_log.kafka.topics import topics_of
 
 FILE_NAME: Final = "view.sqlite"
@@ -73,6 +74,9 @@ class View:
                 await self._tail()
             except (Unavailable, sqlite3.Error) as error:
                 self._tell(str(error))
+                if type(error) is sqlite3.DatabaseError:  # and none of its kinds: a page is damaged, and will stay so
+                    with contextlib.suppress(OSError):  # opening it says what is wrong
+                        discard_view(self._path, error)
             except Exception as error:  # noqa: BLE001  a bug of ours must not let pages grow old in silence
                 self._tell(f"{type(error).__name__}: {error}")
                 _LOG.exception("the view of the summaries stands still")

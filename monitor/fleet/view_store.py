@@ -266,13 +266,18 @@ def open_view(path: Path, partitions: int) -> ViewStore:
         except sqlite3.OperationalError:
             raise
         except sqlite3.DatabaseError as error:
-            _LOG.warning("view %s: %s; it is read again from Kafka", path, error)
-            for suffix in ("", "-wal", "-shm"):
-                path.with_name(path.name + suffix).unlink(missing_ok=True)
+            discard_view(path, error)
             connection = _opened(path, version)
     except (sqlite3.Error, OSError) as error:
         raise StoreUnavailable(f"view {path}: {error}; see to the disk") from error
     return ViewStore(connection, partitions)
+
+
+def discard_view(path: Path, error: sqlite3.DatabaseError) -> None:
+    """Remove a file that is of no use; the next one is begun anew."""
+    _LOG.warning("view %s: %s; it is read again from Kafka", path, error)
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 def _opened(path: Path, version: int) -> sqlite3.Connection:

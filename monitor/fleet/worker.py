@@ -66,7 +66,7 @@ class FleetMonitor:
         if self._trouble is not None:
             return self._trouble
         if not self._view.caught_up:
-            return "the summaries of the other workers are being read"
+            return self._view.trouble or "the summaries of the other workers are being read"
         return self.group.not_ready()
 
     def standing(self) -> MonitorStanding:

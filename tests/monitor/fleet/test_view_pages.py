@@ -7,7 +7,10 @@ import httpx
 import pytest
 
 from contracts.errors import NotReady
+from contracts.settings import Settings
+from monitor.counts.catalogue import Catalogue
 from monitor.fleet.view_store import open_view
+from monitor.fleet.worker import FleetMonitor
 from monitor.measures.policy import MonitorPolicy
 from monitor.pages.answers import Answers
 from monitor.pages.http import MonitorHttp
@@ -111,3 +114,13 @@ def test_before_the_summaries_were_read_once_nothing_is_answered(tmp_path):
     with pytest.raises(NotReady):
         answers.models()
     answers.close()
+
+
+def test_readiness_says_what_keeps_the_view_from_following(tmp_path):
+    settings = Settings(state_dir=tmp_path, kafka="127.0.0.1:9")
+    worker = FleetMonitor(settings, Catalogue(lambda *_: None, lambda *_: None), lambda: 0)
+    worker._trouble = None  # the topics are there
+    worker._view.trouble = "view: database or disk is full; see to the disk"
+    assert worker.not_ready() == worker._view.trouble
+    worker._view.trouble = None
+    assert "are being read" in worker.not_ready()

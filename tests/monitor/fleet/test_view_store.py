@@ -1,13 +1,19 @@
 """Whatever the split, the order and the crashes: all partitions' publications add up to the counts of a single pass."""
 
+import asyncio
 import random
+from contextlib import asynccontextmanager
 
 import pytest
 
+from contracts.settings import KafkaOptions
 from monitor.counts import summary_store
 from monitor.fleet import publication as publication_module
+from monitor.fleet import view as view_module
 from monitor.fleet import view_store
 from monitor.fleet.exchange import Message, key_of
+from monitor.fleet.summaries_topic import Read
+from monitor.fleet.view import View
 from monitor.fleet.view_standing import standing_of_view
 from monitor.pages.queries import open_reader
 from tests.monitor.core import conftest as world
@@ -299,3 +305,57 @@ def test_a_file_that_is_of_no_use_is_read_again(tmp_path, content):
         view.write_bytes(content)
 
     assert counts(view_of(view, topic)) == expected
+
+
+class Tailed:
+    """A reader of a ListTopic, as a view asks it."""
+
+    def __init__(self, topic):
+        self.topic, self.at = topic, {}
+
+    async def ends(self, _name, partitions):
+        return {p: (0, len(self.topic.messages[p])) for p in partitions}
+
+    async def seek(self, offsets):
+        self.at = dict(offsets)
+        return dict(offsets)
+
+    async def seek_to_beginning(self, p):
+        self.at[p] = 0
+
+    async def poll(self, _timeout_ms):
+        await asyncio.sleep(0.01)
+        found = {p: Read(self.topic.numbered(p, at), len(self.topic.messages[p])) for p, at in self.at.items()}
+        self.at = {p: read.next_offset for p, read in found.items()}
+        return found
+
+
+def test_a_file_whose_pages_turn_out_damaged_while_it_follows_is_read_again(tmp_path, monkeypatch):
+    workers, topic = workers_of(tmp_path, history(random.Random(17)), 2), ListTopic(2)
+    for p, worker in enumerate(workers):
+        worker.count()
+        topic.publish(p, worker.directory)
+    path = view_of(tmp_path / "view.sqlite", topic)
+    expected, whole = counts(path), path.read_bytes()
+    page_bytes = 8192
+    path.write_bytes(whole[:page_bytes] + b"\xff" * (len(whole) - page_bytes))
+    view_store.open_view(path, 2).close()  # its first page does not tell
+
+    @asynccontextmanager
+    async def opened(*_):
+        yield Tailed(topic)
+
+    async def follow():
+        stop = asyncio.Event()
+        view = View("kafka", KafkaOptions(prefix="p", partitions=2), path)
+        following = asyncio.create_task(view.run(stop))
+        async with asyncio.timeout(60):
+            while not view.caught_up:
+                await asyncio.sleep(0.01)
+        stop.set()
+        await following
+
+    monkeypatch.setattr(view_module, "opened", opened)
+    asyncio.run(follow())
+
+    assert counts(path) == expected
