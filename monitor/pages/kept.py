@@ -1,7 +1,8 @@
 """Answers kept for a few seconds: a question is computed once, off the event loop, however many ask it meanwhile.
 
-Bounds: `answers_max` answers are kept, the oldest given up first; `running_max` computations run or wait at a time, one
-after the other, and who asks for one more is refused with `Overloaded`. An error reaches all who wait and is never kept.
+Bounds: `answers_max` answers are kept, the oldest given up first, and none that is too old once there is a newer one;
+`running_max` computations run or wait at a time, one after the other, and who asks for one more is refused with
+`Overloaded`. An error reaches all who wait and is never kept.
 """
 
 import asyncio
@@ -50,8 +51,9 @@ class Kept(Generic[Answer]):
                 answer = await asyncio.to_thread(compute)
         finally:
             del self._running[question]
-        self._ready[question] = (self._clock(), answer)
+        now = self._clock()
+        self._ready[question] = (now, answer)
         self._ready.move_to_end(question)
-        while len(self._ready) > self._answers_max:
+        while len(self._ready) > self._answers_max or now - next(iter(self._ready.values()))[0] > self._seconds:
             self._ready.popitem(last=False)
         return answer

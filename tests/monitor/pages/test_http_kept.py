@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import weakref
 
 import pytest
 
@@ -120,3 +121,20 @@ def test_the_oldest_answer_is_given_up_first():
         return [await kept.get(name, compute) for name in "cba"]
 
     assert run(scenario, answers_max=2) == [3, 2, 4]
+
+
+def test_an_answer_that_is_too_old_takes_no_memory_once_there_is_a_newer_one():
+    class Large:
+        pass
+
+    async def scenario(kept, clock):
+        first = weakref.ref(await kept.get("a", Large))
+        young = weakref.ref(await kept.get("b", Large))
+        assert first() is not None
+        clock.now = 1.0
+        await kept.get("b", Large)
+        clock.now = 2.5
+        await kept.get("c", Large)
+        return first(), young()
+
+    assert run(scenario)[0] is None
