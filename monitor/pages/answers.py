@@ -1,10 +1,12 @@
 """Questions -> answers: rows of statistics, the content of a report, a page of metrics, the monitor's own standing.
 
 Enters: the file of a state and its spool, or that of a view alone; the policy. Leaves: plain values. Only reads, and
-blocks while it does: whoever serves an event loop asks from a thread, one question at a time.
+blocks while it does: whoever serves an event loop asks from a thread. Questions of several threads, as of a page and of a
+scrape, are answered one after the other.
 """
 
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from contracts.errors import NotReady, StoreUnavailable
+from contracts.errors import InvalidInput, NotReady, StoreUnavailable
 from contracts.statistic import Statistic
 from monitor.fleet.view_standing import standing_of_view
 from monitor.measures.policy import MonitorPolicy
@@ -26,7 +28,9 @@ from monitor.pages.standing import OwnPartition, Standing, standing_of
 from monitor.pages.windows import windows_of
 
 RECENT_US: Final = 7 * 86_400_000_000
-"""How far the `7d` gauges look back from the newest event."""
+"""How far the `7d` gauges look back from the newest event that is not ahead of its receipt: one event that claims to be of
+the next century must not leave them empty.
+"""
 
 
 class Answers:
@@ -48,6 +52,8 @@ class Answers:
         self._now_us = now_us
         self._own = own
         self._reader: StateReader | None = None
+        self._file: tuple[int, int] | None = None
+        self._turn = threading.Lock()
 
     def rows(self, question: Question) -> list[Statistic]:
         """The rows that a question asks for, in the order of models, variants, slices and time."""
@@ -69,13 +75,16 @@ class Answers:
             return gather(reader, question, self._policy, self._now_us())
 
     def snapshot(self) -> Snapshot:
-        """What the metrics page shows: all event time, with the performance of slices, and the last seven days."""
+        """What the metrics page shows: all event time, with the performance of slices, and the last seven days. Of more
+        windows than can be asked for at once the first ones: one slice too many must not take the page away.
+        """
         with self._reading() as reader:
-            since_us = (reader.progress().last_event_us or 0) + 1 - RECENT_US
-            sliced = self._rows(reader, Question(), with_drift=False)
-            everything = [*self._rows(reader, Question(slice="")), *(row for row in sliced if row.slice)]
-            recent = self._rows(reader, Question(slice="", from_us=since_us))
-            return Snapshot(self._standing(reader), {"all": everything, "7d": list(recent)})
+            since_us = reader.progress().watermark_us + 1 - RECENT_US
+            everything, cut = self._as_many(reader, Question(slice=""))
+            sliced, cut_slices = self._as_many(reader, Question(), with_drift=False)
+            recent, cut_recent = self._as_many(reader, Question(slice="", from_us=since_us))
+            windows = {"all": [*everything, *(row for row in sliced if row.slice)], "7d": recent}
+            return Snapshot(self._standing(reader), windows, cut=cut or cut_slices or cut_recent)
 
     def standing(self) -> Standing:
         """How far the log was read, what was tallied and what was found."""
@@ -84,6 +93,10 @@ class Answers:
 
     def close(self) -> None:
         """Let go of the state; another question would open it again."""
+        with self._turn:
+            self._let_go()
+
+    def _let_go(self) -> None:
         if self._reader is not None:
             self._reader.close()
             self._reader = None
@@ -97,17 +110,45 @@ class Answers:
         for window in windows_of(reader, question):
             yield from rows_of(window.counted, window.key, self._policy, with_drift=with_drift)
 
+    def _as_many(
+        self, reader: StateReader, question: Question, *, with_drift: bool = True
+    ) -> tuple[list[Statistic], bool]:
+        """The rows of as many windows as can be asked for at once, and whether there are more."""
+        rows: list[Statistic] = []
+        try:
+            for window in windows_of(reader, question):
+                rows += rows_of(window.counted, window.key, self._policy, with_drift=with_drift)
+        except InvalidInput:
+            return rows, True
+        return rows, False
+
     @contextmanager
     def _reading(self) -> Iterator[StateReader]:
-        """The reader, opened where it is not; given up after an error, so that the next question opens the file anew."""
-        try:
-            self._reader = self._reader or open_reader(self._path)
-            if self._spool is None and not self._reader.progress().tick:
-                raise NotReady("the summaries are being read for the first time; ask again")
-            yield self._reader
-        except sqlite3.Error as error:
-            self.close()
-            raise StoreUnavailable(f"monitor state {self._path}: {error}; ask again") from error
+        """The reader, opened where it is not; given up after an error, and where another file took the place of the one
+        that it reads, so that the next question opens the file anew.
+        """
+        with self._turn:
+            try:
+                file = _file_at(self._path)
+                if file != self._file:
+                    self._let_go()
+                self._file = file
+                self._reader = self._reader or open_reader(self._path)
+                if self._spool is None and not self._reader.progress().tick:
+                    raise NotReady("the summaries are being read for the first time; ask again")
+                yield self._reader
+            except sqlite3.Error as error:
+                self._let_go()
+                raise StoreUnavailable(f"monitor state {self._path}: {error}; ask again") from error
+
+
+def _file_at(path: Path) -> tuple[int, int] | None:
+    """Which file has this name now; null where none has."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _is_wanted(row: Statistic, question: Question) -> bool:

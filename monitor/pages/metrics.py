@@ -4,8 +4,8 @@ Enters: a snapshot: rows of statistics, and what was read and counted. Leaves: b
 
 Bounds: drift and input quality are exported for all traffic only, of the `FEATURES_MAX` features of each variant that
 drifted most; performance and service also for each slice; never more than `SERIES_MAX` samples of them together. What is
-left out is counted in `pointsman_monitor_series_left_out`; `GET /summaries` has everything. What is undefined or rests on
-too few observations has no sample: an alert on a gauge is never an alert on noise.
+left out, slices first, is counted in `pointsman_monitor_series_left_out`; `GET /summaries` has everything. What is undefined
+or rests on too few observations has no sample: an alert on a gauge is never an alert on noise.
 """
 
 from collections import Counter
@@ -59,10 +59,13 @@ Labels = tuple[str, ...]
 
 
 class Snapshot(NamedTuple):
-    """One page of metrics. `windows` maps the name of a stretch of event time to its rows."""
+    """One page of metrics. `windows` maps the name of a stretch of event time to its rows; with `cut` there are more rows,
+    nobody knows how many.
+    """
 
     standing: Standing
     windows: Mapping[str, Sequence[Statistic]]
+    cut: bool = False
 
 
 class _Sample(NamedTuple):
@@ -87,7 +90,7 @@ class _Page(Collector):
 
     def collect(self) -> Iterator[Metric]:
         yield from _standing(self._snapshot.standing)
-        yield from _statistics(self._snapshot.windows)
+        yield from _statistics(self._snapshot)
 
 
 def _standing(standing: Standing) -> Iterator[Metric]:
@@ -193,15 +196,16 @@ def _seconds(moment: str | None) -> float:
     return 0.0 if moment is None else parse_moment("moment", moment) / 1e6
 
 
-def _statistics(windows: Mapping[str, Sequence[Statistic]]) -> Iterator[Metric]:
+def _statistics(snapshot: Snapshot) -> Iterator[Metric]:
     samples: list[_Sample] = []
-    left_out = 0
+    left_out = int(snapshot.cut)
     judged: Counter[Labels] = Counter()
-    for window, rows in windows.items():
+    for window, rows in snapshot.windows.items():
         chosen, dropped = _chosen(rows)
         left_out += dropped
         samples += [sample for row in chosen for sample in _samples(row, window)]
         judged.update((*_who(row), row.status, window) for row in rows)
+    samples.sort(key=lambda sample: sample.labels[WHO.index("slice")] != ALL)
     kept = samples[:SERIES_MAX]
     left_out += len(samples) - len(kept)
     for name, (text, labels) in FAMILIES.items():

@@ -2,13 +2,16 @@
 
 import asyncio
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 
-from contracts.errors import Overloaded, PointsmanError
+from contracts.errors import Overloaded, PointsmanError, StoreUnavailable
 from contracts.statistic import Statistic
 from contracts.wire import decode, encode
 from monitor.pages.http import STATUS_OF, status_of
+from monitor.pages.queries import StateReader
 from monitor.pages.windows import WINDOWS_MAX
 
 
@@ -211,6 +214,44 @@ def test_an_answer_is_kept_for_a_moment_and_then_follows_the_counts(tmp_path, wo
         clock.now = 60.0
         assert predictions(client) > before
     answers.close()
+
+
+def test_a_scrape_and_a_question_of_one_moment_do_not_break_each_other(answers, monkeypatch):
+    reading, go_on, pages = threading.Event(), threading.Event(), StateReader._pages
+
+    def held_up(reader, *given):
+        reading.set()
+        go_on.wait()
+        return pages(reader, *given)
+
+    monkeypatch.setattr(StateReader, "_pages", held_up)
+    with ThreadPoolExecutor(2) as threads:
+        scrape = threads.submit(answers.snapshot)
+        reading.wait()
+        question = threads.submit(answers.models)
+        wait([question], 0.5)  # long enough to fail, if it does
+        go_on.set()
+        assert scrape.result().windows["all"]
+        assert question.result()
+
+
+def test_counts_that_were_moved_away_are_not_answered_from_any_more(tmp_path, world, references):
+    answers = world.make_answers(tmp_path)
+    asyncio.run(world.write_log(tmp_path / "spool", world.make_history(days=1)))
+    world.count_log(tmp_path, references)
+    ((_, before),) = answers.models()
+    away = tmp_path / "away"
+    away.mkdir()
+    for path in list(tmp_path.glob("monitor.sqlite*")):
+        path.rename(away / path.name)
+    with pytest.raises(StoreUnavailable):
+        answers.models()
+    asyncio.run(world.write_log(tmp_path / "spool", world.make_history(days=2)))
+    world.count_log(tmp_path, references)
+    ((_, after),) = answers.models()
+    answers.close()
+
+    assert after == 3 * before
 
 
 def test_a_bug_of_ours_is_a_json_500(world, answers, clock, monkeypatch):

@@ -1,11 +1,13 @@
 """The Prometheus page: what it says equals the summaries, its series are bounded, and nothing undefined is a sample."""
 
+import asyncio
 import math
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from contracts.statistic import Statistic
+from monitor.pages import windows
 from monitor.pages.metrics import FEATURES_MAX, SERIES_MAX, Snapshot, exposition
 from monitor.pages.question import Question
 from monitor.pages.standing import Standing
@@ -130,3 +132,38 @@ def test_two_pages_of_one_process_do_not_share_anything(nothing):
     first, second = (exposition(Snapshot(nothing, {"all": [make_row(name)]})) for name in ("a", "b"))
     assert b'feature="a"' not in second
     assert b'feature="b"' not in first
+
+
+def test_slices_go_before_any_window_loses_what_it_says_of_all_traffic(nothing):
+    many = [make_row(statistic="auc", slice_name=f"cut={i}") for i in range(SERIES_MAX + 5)]
+    samples = samples_of(exposition(Snapshot(nothing, {"all": many, "7d": [make_row("x"), make_row(statistic="auc")]})))
+    assert len(named(samples, "pointsman_drift_psi", window="7d", slice="all", feature="x")) == 1
+    assert len(named(samples, "pointsman_performance", window="7d", slice="all", statistic="auc")) == 1
+    assert list(named(samples, "pointsman_monitor_series_left_out").values()) == [7.0]
+
+
+def test_more_slices_than_can_be_asked_for_at_once_leave_the_page_there(answers, monkeypatch):
+    whole = samples_of(exposition(answers.snapshot()))
+    monkeypatch.setattr(windows, "WINDOWS_MAX", 3)
+    samples = samples_of(exposition(answers.snapshot()))
+    for name in ("pointsman_drift_psi", "pointsman_performance", "pointsman_service"):
+        assert named(samples, name, slice="all") == named(whole, name, slice="all") != {}
+    assert list(named(whole, "pointsman_monitor_series_left_out").values()) == [0.0]
+    assert list(named(samples, "pointsman_monitor_series_left_out").values()) == [1.0]
+
+
+def test_an_event_of_the_next_century_leaves_the_last_seven_days_where_they_are(tmp_path, world, references):
+    early = world.APRIL_US + world.DAY_US
+    far = world.make_prediction(
+        10**6, "1", "champion", {}, 0.5, event_us=early + 36_500 * world.DAY_US, received_us=early
+    )
+    asyncio.run(world.write_log(tmp_path / "spool", [*world.make_history(days=2), far]))
+    world.count_log(tmp_path, references)
+    answers = world.make_answers(tmp_path)
+    rows = answers.snapshot().windows
+    answers.close()
+    predicted = {
+        window: sum(row.value for row in rows[window] if row.statistic == "predictions" and not row.slice)
+        for window in ("all", "7d")
+    }
+    assert predicted["7d"] == predicted["all"] == 2 * world.PER_DAY * 2 + 1
