@@ -16,6 +16,8 @@ from gateway.protocol.wording import shown
 
 TIMEOUT_US_MAX: Final = 24 * 3600 * 1_000_000
 PRIORITY_MAX: Final = 2**32 - 1
+EVENT_US_MAX: Final = 2**53
+"""A prediction whose event is before 1970, or as late as this, is logged and cannot be counted: up to the year 2255."""
 
 SHARED_MEMORY: Final = ("shared_memory_region", "shared_memory_byte_size", "shared_memory_offset")
 
@@ -80,7 +82,10 @@ def _timeout(where: str, value: Any) -> int:
 def _event_time(where: str, value: Any) -> int:
     if not isinstance(value, str):
         raise InvalidInput(f"{where} = {shown(value)} must be a string; write it like 2013-04-01T12:00:00Z")
-    return parse_moment(where, value)
+    event_us = parse_moment(where, value)
+    if not 0 <= event_us < EVENT_US_MAX:
+        raise InvalidInput(f"{where} = {shown(value)} must lie between the years 1970 and 2255")
+    return event_us
 
 
 def _check_priority(where: str, value: Any) -> None:

@@ -202,6 +202,14 @@ def test_harmless_parameters_of_an_input_are_kept():
             "parameters.event_time: 'yesterday' is not RFC 3339; write it like 2013-04-01T12:00:00Z",
         ),
         (
+            {"event_time": "1969-12-31T23:59:59Z"},
+            "parameters.event_time = '1969-12-31T23:59:59Z' must lie between the years 1970 and 2255",
+        ),
+        (
+            {"event_time": "9999-01-01T00:00:00Z"},
+            "parameters.event_time = '9999-01-01T00:00:00Z' must lie between the years 1970 and 2255",
+        ),
+        (
             {"binary_data_output": True},
             "parameters.binary_data_output = true: replies are JSON only; send false or leave it out",
         ),
