@@ -38,9 +38,15 @@ class LogBacklog(NamedTuple):
     oldest_us: int | None
 
 
-class _Received(msgspec.Struct):
+class _Moments(msgspec.Struct):
+    """When a record came to be, under the name that its kind has for it; the first that is given counts."""
+
     received_us: int | None = None
     at_us: int | None = None
+    evaluated_us: int | None = None
+    first_seen_us: int | None = None
+    decided_us: int | None = None
+    requested_us: int | None = None
 
 
 def backlog_of(log: LogDirectory, acked: Cursor, boot: int) -> LogBacklog:
@@ -80,10 +86,10 @@ def _oldest_us(log: LogDirectory, position: Position, boot: int) -> int | None:
     try:
         if first[0].kind is Kind.PREDICTION and is_compact(payload):
             return received_in(payload)
-        received = msgspec.json.decode(payload, type=_Received)
+        moments = msgspec.json.decode(payload, type=_Moments)
     except (InvalidRecord, msgspec.MsgspecError, UnicodeError, RecursionError):
         return None
-    return received.received_us or received.at_us
+    return next(filter(None, msgspec.structs.astuple(moments)), None)
 
 
 class Throttle:

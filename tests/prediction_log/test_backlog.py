@@ -2,13 +2,19 @@
 
 import asyncio
 
+import msgspec
+import pytest
+
 from prediction_log.forward.backlog import BEHIND_BYTES, LogBacklog, Throttle, backlog_of
 from prediction_log.forward.cursor import Cursor
 from prediction_log.forward.feed import Feed, World
 from prediction_log.forward.pace import BYTES_MAX, BYTES_MIN, BYTES_START, Pace
 from prediction_log.spool.disk import boot_of_this_machine, direct
 from prediction_log.spool.places import log_directories, segment_path
+from prediction_log.spool.segment import Kind
 from tests.prediction_log.kafka_kit import Journal
+
+pytestmark = pytest.mark.anyio
 
 BOOT = boot_of_this_machine()
 
@@ -53,6 +59,29 @@ def test_a_part_holds_what_it_was_asked_for_and_one_batch_of_the_writer(tmp_path
 
     assert batch <= 1000 + 50 * 320, "the journal writes batches of fifty"
     assert segment_path(log.path, 1).stat().st_size > batch
+
+
+@pytest.mark.parametrize(
+    ("audited", "since_us"),
+    [
+        ({"alias_move": "1", "first_seen_us": 5}, 5),
+        ({"gate_id": "1", "evaluated_us": 6}, 6),
+        ({"promotion_id": "1", "requested_us": 7, "decided_us": 0}, 7),
+        ({"promotion_id": "1", "requested_us": 7, "decided_us": 8}, 8),
+        ({"revision": 2, "at_us": 9}, 9),
+    ],
+    ids=str,
+)
+async def test_what_was_audited_has_an_age_too(tmp_path, audited, since_us):
+    """An alarm on the age of the oldest record that waits would stay silent for ever."""
+    writer = await Journal(tmp_path / "spool").open("admin")
+    await writer.append(Kind.AUDIT, msgspec.json.encode({"model": "m", **audited}))
+    (log,) = log_directories(tmp_path / "spool")
+
+    backlog = backlog_of(log, Cursor(), BOOT)
+    await writer.aclose()
+
+    assert (backlog.records, backlog.oldest_us) == (1, since_us)
 
 
 class Time:
