@@ -4,6 +4,7 @@ Enters: a slot whose former writers are gone. Leaves: their segments, cut after 
 touches a log whose lock is held, never removes a byte that was written.
 """
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Final
@@ -25,9 +26,12 @@ def trim_orphans(disk: Disk, spool: Path, slot: str) -> int:
         if lock is None:
             continue
         try:
-            freed += sum(_trim(disk, segment_path(log.path, number)) for number in segment_numbers(log.path))
+            for number in segment_numbers(log.path):
+                with contextlib.suppress(FileNotFoundError):  # the forwarder removes what Kafka has meanwhile
+                    freed += _trim(disk, segment_path(log.path, number))
             for leftover in log.path.glob("*.tmp"):
-                disk(os.unlink, leftover)
+                with contextlib.suppress(FileNotFoundError):
+                    disk(os.unlink, leftover)
         finally:
             os.close(lock)
     return freed
@@ -37,6 +41,9 @@ def _trim(disk: Disk, path: Path) -> int:
     fd = disk(os.open, path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         size = os.fstat(fd).st_size
+        last = _BLOCK + _ZEROS_KEPT
+        if any(os.pread(fd, last, max(size - last, 0))):
+            return 0  # sealed, or trimmed before; else every start would read all that was ever logged
         needed = max(data_end(fd) + _ZEROS_KEPT, DATA_START)
         kept = min(-(-needed // _BLOCK) * _BLOCK, size)
         if kept < size:

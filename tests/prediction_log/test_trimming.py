@@ -1,10 +1,14 @@
 """Killed writers leave two preallocated segments each; the next writer of their slot gives the zeros back, only those."""
 
+import os
+
 import pytest
 
+from prediction_log.spool.disk import data_end
 from prediction_log.spool.places import log_directories, segment_numbers, segment_path
 from prediction_log.spool.reader import SpoolReader
 from prediction_log.spool.segment import Kind
+from prediction_log.spool.trimming import trim_orphans
 
 pytestmark = pytest.mark.anyio
 
@@ -70,3 +74,37 @@ async def test_trimming_what_is_trimmed_changes_nothing(open_log, die, tmp_path)
     await (await open_log()).aclose()
 
     assert sorted(sizes(tmp_path / "spool")) == sorted([*before, 192])
+
+
+async def test_a_start_does_not_read_through_what_was_sealed_or_trimmed_before(open_log, die, monkeypatch):
+    """It would take longer with every day that is logged, and nothing is served meanwhile."""
+    writer = await open_log(segment_bytes=16 * 1024)
+    for _ in range(20):
+        await writer.append(Kind.PREDICTION, b"x" * 4000)
+        await writer._world.background.settle()
+    await die(writer)
+    read = []
+    monkeypatch.setattr("prediction_log.spool.trimming.data_end", lambda fd: read.append(fd) or data_end(fd))
+
+    await (await open_log()).aclose()
+    assert len(read) == 2, "the one it wrote to and the spare"
+    await (await open_log()).aclose()
+    assert len(read) == 2
+
+
+async def test_a_segment_that_the_forwarder_removes_meanwhile_keeps_no_other_from_being_trimmed(
+    open_log, die, tmp_path
+):
+    writer = await open_log(segment_bytes=2**20)
+    await writer.append(Kind.PREDICTION, b"{}")
+    await die(writer)
+    (log,) = log_directories(tmp_path / "spool")
+    first, second = (segment_path(log.path, number) for number in segment_numbers(log.path))
+
+    def disk(operation, /, *args, **kwargs):
+        if args[0] == first and operation is os.open:
+            first.unlink()
+        return operation(*args, **kwargs)
+
+    assert trim_orphans(disk, tmp_path / "spool", "worker-0") > 0
+    assert second.stat().st_size < 2**20
