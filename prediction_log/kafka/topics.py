@@ -133,7 +133,7 @@ def judge_topic(name: str, found: Found, options: KafkaOptions, horizon_days: fl
             " more, or set what it has, in every program of the fleet"
         )
     policy = found.configs.get("cleanup.policy", "")
-    if policy and ("compact" in policy) != (name == topics.summaries):
+    if policy and policy != ("compact" if name == topics.summaries else "delete"):
         need = "compact: old summaries must not expire" if name == topics.summaries else "delete: each record counts"
         raise InvalidSettings(f"topic {name} has cleanup.policy = {policy}; it needs {need}")
     return _warnings(name, found, options, law, horizon_days)

@@ -77,7 +77,9 @@ async def test_what_is_odd_and_can_be_used_is_a_warning(kafka):
     assert "labels keeps records for 1 days" in warnings[1]
 
 
-@pytest.mark.parametrize(("name", "policy"), [("predictions", "compact"), ("summaries", "delete")])
+@pytest.mark.parametrize(
+    ("name", "policy"), [("predictions", "compact"), ("summaries", "delete"), ("summaries", "compact,delete")]
+)
 async def test_a_topic_that_would_forget_the_wrong_things_cannot_be_used(kafka, name, policy):
     prefix = kafka.prefix()
     await make(kafka.address, f"{prefix}.{name}", 3, {"cleanup.policy": policy})
