@@ -71,6 +71,14 @@ def find_anchor(region: bytes, seed: int) -> Anchor | None:
     return None
 
 
+def first_seq_in(region: bytes, seed: int) -> int | None:
+    """The first seq of the damaged batch in `region`, which ends where the next one begins; null where its COMMIT is
+    damaged too.
+    """
+    commits = (decode_commit(frame) for frame in frames_in(region, seed) if frame.kind == Kind.COMMIT)
+    return next((commit.first_seq for commit in commits), None)
+
+
 def rescue(region: bytes, seed: int, after: int, through: int, beginnings: Collection[bytes]) -> Rescued:
     """Of the records after + 1..through, known to have been stored in `region`, those that can still be read, knowing these
     beginnings.

@@ -18,7 +18,7 @@ from prediction_log.intervals import difference, union
 from prediction_log.position import Entry, Position
 from prediction_log.spool.head import Head, is_in_use, read_head
 from prediction_log.spool.places import segment_numbers, segment_path, writer_lives
-from prediction_log.spool.recovery import Anchor, beginnings_in, find_anchor, judge_tail, rescue
+from prediction_log.spool.recovery import Anchor, beginnings_in, find_anchor, first_seq_in, judge_tail, rescue
 from prediction_log.spool.scan import Batch, Seal, Stop
 from prediction_log.spool.segment import DATA_START, RECORDS, Commit, Kind, decode_loss, root_of, seed_of
 from prediction_log.spool.window import Window, rest_of
@@ -214,6 +214,9 @@ class LogTail:
     def _recover(self, fd: int, anchor: Anchor, entries: list[Entry], records_max: int) -> bool:
         """Take what can still be read before the anchor, name what cannot, go on at the anchor."""
         region = os.pread(fd, anchor.offset, self._offset)
+        begins = first_seq_in(region, self._seed) if self._jumped else None
+        if begins is not None and begins > self.seq + 1:
+            self._miss(self.seq + 1, begins - 1, "no batch holds them")
         beginnings = beginnings_in(rest_of(fd, DATA_START), self._seed)
         rescued = rescue(region, self._seed, self.seq, anchor.through, beginnings)
         room = records_max - len(entries)

@@ -15,6 +15,7 @@ from prediction_log.spool.disk import boot_of_this_machine, direct
 from prediction_log.spool.listing import list_segments
 from prediction_log.spool.places import log_directories, segment_numbers, segment_path
 from prediction_log.spool.reader import SpoolReader
+from prediction_log.spool.segment import DATA_START
 from tests.prediction_log.kafka_kit import Journal, all_done, forwarding, receive, settings_for, until
 
 pytestmark = pytest.mark.anyio
@@ -230,6 +231,22 @@ def test_a_damaged_record_behind_the_cursor_is_a_loss_and_not_forwarded(log):
     certificate = verify(log.path.parents[1])
     assert certificate.missing == 1
     assert certificate.logs[0].forwarded == []
+
+
+def test_damage_where_the_log_begins_now_is_a_loss_and_what_was_before_it_is_not(log):
+    feed = forwarded(log, segments=2)
+    handed = feed.saved.position.seq
+    remove_segments(direct, log.path, feed.saved, 2**60)
+    path = log.path / "00000003.seg"
+    data = bytearray(path.read_bytes())
+    data[DATA_START + 60] ^= 0xFF
+    path.write_bytes(data)
+
+    certificate = verify(log.path.parents[1])
+
+    assert certificate.logs[0].forwarded == [(1, handed)]
+    assert certificate.logs[0].gaps == [(handed + 1, handed + 1)]
+    assert certificate.missing == 1
 
 
 def test_marks_follow_the_acknowledgement_and_not_the_writing(log):
