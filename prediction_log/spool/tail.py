@@ -246,7 +246,7 @@ class LogTail:
         kind = judge_tail(
             garbage=garbage,
             witnessed=head.witness is not None,
-            continued=in_use is not None and self._continues_in(in_use),
+            continued=in_use is not None and self._continues_in(later),
             same_boot=header is not None and header.boot == self._boot != 0,
             level=header.level if header else None,
         )
@@ -278,13 +278,20 @@ class LogTail:
         else:
             self._find(FindingKind.ROT, 0, None, None, "the segment's header or witness is damaged")
 
-    def _continues_in(self, number: int) -> bool:
-        fd = os.open(segment_path(self._directory, number), os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            first = Window(fd, DATA_START, self._seed).next()
-        finally:
-            os.close(fd)
-        return isinstance(first, Batch) and first.commit.first_seq <= self.seq + 1
+    def _continues_in(self, later: list[int]) -> bool:
+        """Whether the first batch after this segment goes on with the next seq; a segment's first write may have failed."""
+        for number in later:
+            try:
+                fd = os.open(segment_path(self._directory, number), os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:  # a spare that its writer took back
+                continue
+            try:
+                first = Window(fd, DATA_START, self._seed).next()
+            finally:
+                os.close(fd)
+            if isinstance(first, Batch):
+                return first.commit.first_seq <= self.seq + 1
+        return False
 
     def _miss(self, first: int, last: int, detail: str) -> None:
         """Records that no batch holds: lost, unless their files are gone because Kafka has what was in them."""

@@ -8,6 +8,7 @@ import pytest
 from contracts.errors import LogUnavailable
 from prediction_log.certificate.spool import verify
 from prediction_log.finding import FindingKind
+from prediction_log.spool.places import segment_numbers
 from prediction_log.spool.segment import Kind
 from tests.prediction_log.spool_kit import append_all, read
 
@@ -142,6 +143,43 @@ async def test_refused_records_are_told_to_the_callers_and_named_in_the_log(open
     (log,) = verify(tmp_path / "spool").logs
     assert [(entry.seq, entry.payload) for entry in read(tmp_path / "spool")] == [(1, b'"first"'), (4, b'"after"')]
     assert (log.refused, log.gaps, log.ok) == ([(2, 3)], [], True)
+
+
+async def test_where_two_segments_in_a_row_fail_another_boot_is_in_no_doubt(open_log, fault_disk, tmp_path, until):
+    """The third one goes on with the next seq, so nothing can have stood at the ends of the two before it."""
+    disk = fault_disk(range(0), 28, os.pwrite)
+    writer = await open_log(disk=disk)
+    await writer.append(Kind.PREDICTION, b'"first"')
+    await writer._world.background.settle()
+    disk.failing = range(disk.calls + 1, disk.calls + 4)
+    await append_all(writer, [b'"lost"'])
+    await until(lambda: writer.available)
+    await writer.append(Kind.PREDICTION, b'"after"')
+    await writer.aclose()
+
+    (log,) = verify(tmp_path / "spool", boot=4711).logs
+    assert [finding.kind for finding in log.findings if finding.kind is not FindingKind.REFUSED] == [
+        FindingKind.TORN_TAIL,
+        FindingKind.TORN_TAIL,
+    ]
+    assert (log.refused, log.records, log.ok) == ([(2, 2)], 2, True)
+
+
+async def test_a_spare_that_its_writer_takes_back_meanwhile_is_no_trouble_for_a_reader(
+    open_log, fault_disk, tmp_path, die, monkeypatch
+):
+    disk = fault_disk(range(0), 28, os.pwrite)
+    writer = await open_log(disk=disk)
+    await writer.append(Kind.PREDICTION, b'"first"')
+    await writer._world.background.settle()
+    disk.failing = range(disk.calls + 1, 2**60)
+    await append_all(writer, [b'"lost"'])
+    await die(writer)
+    monkeypatch.setattr(
+        "prediction_log.spool.tail.segment_numbers", lambda directory: [*segment_numbers(directory), 99]
+    )
+
+    assert [entry.payload for entry in read(tmp_path / "spool")] == [b'"first"']
 
 
 async def test_records_refused_last_are_named_when_the_log_is_closed(open_log, fault_disk, tmp_path, until):
