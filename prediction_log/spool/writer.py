@@ -314,8 +314,10 @@ class LogWriter:
             self._report(error)
             if self._segment is None or (self._flight is not None and not self._writing):
                 self._block(f"the prediction log has no segment to write to: {error}; free space")
-        elif self._blocked is not None and not self._closing:
-            self._blocked, self._told = None, ""
+        else:
+            self._told = ""
+            if not self._closing:
+                self._blocked = None
         self._tick()
 
     def _block(self, reason: str) -> None:
@@ -337,9 +339,11 @@ class LogWriter:
             self._report(error)
 
     def _report(self, error: BaseException) -> None:
+        """Said once for each kind of trouble in a row: how many bytes are free differs at every look."""
         self.failures += 1
-        if str(error) != self._told:
-            self._told = str(error)
+        kind = str(error.errno if isinstance(error, OSError) else error)
+        if kind != self._told:
+            self._told = kind
             logging.getLogger(__name__).warning("prediction log %s: %s", self.log_id, error)
 
     def _end(self) -> None:

@@ -1,6 +1,7 @@
 """A writer whose disk is full, fails or is gone: it refuses, says so, names what was lost, and goes on when it can."""
 
 import asyncio
+import itertools
 import os
 
 import pytest
@@ -59,6 +60,32 @@ async def test_a_segment_is_not_reserved_out_of_the_disk_reserve(open_log, until
     free["bytes"] += 1
     await until(lambda: writer.available)
     await writer.aclose()
+
+
+async def test_a_trouble_is_told_once_while_it_lasts_and_again_when_it_comes_back(open_log, clock, until, caplog):
+    """How much is free is another number at every look."""
+    free, looks = {"bytes": 2**40}, itertools.count()
+
+    def disk(operation, /, *args, **kwargs):
+        if operation is not os.statvfs:
+            return operation(*args, **kwargs)
+        return type("Free", (), {"f_bavail": free["bytes"] + next(looks), "f_frsize": 1, "f_files": 0, "f_favail": 0})
+
+    writer = await open_log(disk=disk, disk_reserve_bytes=2**20)
+    free["bytes"] = 2**20
+    await writer.append(Kind.PREDICTION, b"{}")
+    await until(lambda: writer.failures >= 20)
+    assert writer.available, "only the next segment is missing"
+    assert len(caplog.records) == 1
+
+    free["bytes"] = 2**40
+    await until(lambda: writer._supply.spare is not None)
+    free["bytes"] = 2**19
+    clock.ns += 1_000_000_000
+    with pytest.raises(LogUnavailable, match="free space"):
+        await writer.append(Kind.PREDICTION, b"{}")
+    await writer.aclose()
+    assert len(caplog.records) == 2
 
 
 async def test_a_disk_without_inodes_is_a_full_disk(open_log):
