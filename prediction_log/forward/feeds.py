@@ -14,7 +14,7 @@ from contracts.errors import CorruptLog
 from prediction_log.forward.backlog import LogBacklog, backlog_of
 from prediction_log.forward.feed import Feed, Part, World
 from prediction_log.forward.retention import remove_log, remove_segments
-from prediction_log.spool.places import log_directories
+from prediction_log.spool.places import LogDirectory, log_directories
 
 HALT_SECONDS: Final = 5.0
 
@@ -27,10 +27,12 @@ class _Halt(NamedTuple):
 
 
 class Feeds:
-    """`troubles` are logs that cannot be read just now; `repairs` counts cursors that had to be helped."""
+    """`troubles` are logs that cannot be read just now; `repairs` counts cursors that had to be helped, `removed` the
+    segments that are gone.
+    """
 
     def __init__(self, spool: Path, world: World, mono: Callable[[], float]) -> None:
-        self.repairs = 0
+        self.repairs = self.removed = 0
         self._spool = spool
         self._world = world
         self._mono = mono
@@ -55,19 +57,37 @@ class Feeds:
 
     def discover(self) -> None:
         """Take up logs that are new, put aside those that are done."""
-        for log in log_directories(self._spool):
+        there = log_directories(self._spool)
+        for log in there:
             if log.log_id not in self._active and log.log_id not in self._done:
-                feed = Feed(log, self._world)
-                try:
-                    feed.open()
-                except (CorruptLog, OSError) as error:
-                    _LOG.error("log %s/%s cannot be opened: %s", log.slot, log.log_id, error)
-                    continue
-                self._active[log.log_id] = feed
-                self.repairs += len(feed.repairs)
+                self._open(log)
+        for log_id in self._halts.keys() - self._active.keys() - {log.log_id for log in there}:
+            del self._halts[log_id]
         for log_id, feed in list(self._active.items()):
             if feed.is_done and feed.is_saved:
                 self._done[log_id] = self._active.pop(log_id)
+
+    def _open(self, log: LogDirectory) -> None:
+        halt = self._halts.get(log.log_id)
+        if halt is not None and self._mono() < halt.until:
+            return
+        feed = Feed(log, self._world)
+        try:
+            feed.open()
+        except (CorruptLog, OSError) as error:
+            if log.path.is_dir():  # else a sweep took it a moment ago
+                self._halt(log, error, "opened")
+            return
+        self._halts.pop(log.log_id, None)
+        self._active[log.log_id] = feed
+        self.repairs += len(feed.repairs)
+
+    def _halt(self, log: LogDirectory, error: Exception, what: str) -> None:
+        """Leave a log alone for a while; told to people once, as long as the reason stays the same."""
+        halt = self._halts.get(log.log_id)
+        if halt is None or halt.reason != str(error):
+            _LOG.error("log %s/%s cannot be %s: %s", log.slot, log.log_id, what, error)
+        self._halts[log.log_id] = _Halt(self._mono() + HALT_SECONDS, str(error))
 
     def in_turn(self) -> list[Feed]:
         """All that are active; each time another comes first."""
@@ -83,19 +103,18 @@ class Feeds:
             if feed.under_way or self._mono() < halt.until:
                 return None
             feed.rewind()  # what the failed read had in its hands is gone
-            del self._halts[log_id]
         try:
-            return feed.next_part(bytes_max)
+            part = feed.next_part(bytes_max)
         except (CorruptLog, OSError) as error:
-            if halt is None or halt.reason != str(error):
-                _LOG.error("log %s/%s cannot be read on: %s", feed.log.slot, log_id, error)
-            self._halts[log_id] = _Halt(self._mono() + HALT_SECONDS, str(error))
+            self._halt(feed.log, error, "read on")
             return None
+        self._halts.pop(log_id, None)
+        return part
 
     def rewind(self) -> None:
         """Whatever is not acknowledged is to be sent again."""
-        self._halts.clear()
-        for feed in self._active.values():
+        for log_id, feed in self._active.items():
+            self._halts.pop(log_id, None)
             feed.rewind()
 
     def save(self, now_us: int) -> None:
@@ -109,17 +128,21 @@ class Feeds:
         if failed is not None:
             raise failed
 
-    def sweep(self, before_us: int) -> int:
-        """Remove segments acknowledged before `before_us`, and logs that are done and empty; how many segments.
+    def sweep(self, before_us: int) -> None:
+        """Remove segments acknowledged before `before_us`, and logs that are done and empty.
 
-        Raises OSError.
+        Raises OSError; the others are swept all the same.
         """
-        removed = sum(remove_segments(self._world.disk, f.log.path, f.saved, before_us) for f in self.active)
-        for log_id, feed in list(self._done.items()):
-            removed += remove_segments(self._world.disk, feed.log.path, feed.saved, before_us)
-            if remove_log(self._world.disk, feed.log.path, feed.saved):
-                self._done.pop(log_id, None)
-        return removed
+        failed: OSError | None = None
+        for feed in [*self.active, *self._done.values()]:
+            try:
+                self.removed += remove_segments(self._world.disk, feed.log.path, feed.saved, before_us)
+                if feed.log.log_id in self._done and remove_log(self._world.disk, feed.log.path, feed.saved):
+                    self._done.pop(feed.log.log_id, None)
+            except OSError as error:
+                failed = error
+        if failed is not None:
+            raise failed
 
     def backlogs(self) -> dict[str, LogBacklog]:
         """What each active log still has to send, as far as it can be told."""

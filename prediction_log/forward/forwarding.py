@@ -119,10 +119,10 @@ class Watch:
         self._through = 0
 
     async def run(self) -> None:
-        """Look again and again."""
-        self._feeds.discover()
+        """Look again and again; logs that are begun while Kafka is away have a backlog too."""
         while True:
             now = self._clock.mono_ns() / 1e9
+            self._discover()
             backlogs = await self.look()
             if now - self._manifested >= MANIFEST_SECONDS:
                 self._manifested = now
@@ -131,6 +131,12 @@ class Watch:
                 self._swept = now
                 await self._sweep()
             await asyncio.sleep(WATCH_SECONDS)
+
+    def _discover(self) -> None:
+        try:
+            self._feeds.discover()
+        except OSError as error:
+            self._tell(f"the spool cannot be looked through: {error}")
 
     async def look(self) -> Mapping[str, LogBacklog]:
         """Measure the backlog and write the status."""
@@ -189,9 +195,10 @@ class Watch:
     async def _sweep(self) -> None:
         before_us = self._clock.now_us() - int(self._settings.kafka_options.spool_retain_hours * HOUR_US)
         try:
-            self._tally.removed += await asyncio.to_thread(self._feeds.sweep, before_us)
+            await asyncio.to_thread(self._feeds.sweep, before_us)
         except OSError as error:
             self._tell(f"segments that Kafka has cannot be removed: {error}")
+        self._tally.removed = self._feeds.removed
 
     def _tell(self, trouble: str) -> None:
         if trouble != self._told:
