@@ -223,6 +223,8 @@ class Forwarder:
             for feed, part in shipment.parts:
                 feed.acknowledge(part)
                 self._tally.acknowledged(part)
+            if not shipment.parts or any(part.messages for _, part in shipment.parts):
+                self._tally.heard()
             self._pace.acknowledged(self._now() - shipment.begun)
         for shipment in under_way:
             if shipment.shipped.done():
@@ -267,7 +269,9 @@ class Forwarder:
         try:
             await asyncio.to_thread(self._feeds.save, self._clock.now_us())
         except OSError as error:
-            self._tally.alarm(f"a cursor cannot be stored: {error}; see to the spool's disk")
+            self._tally.stored_cursors(f"a cursor cannot be stored: {error}; see to the spool's disk")
+        else:
+            self._tally.stored_cursors(None)
 
     def _now(self) -> float:
         return self._clock.mono_ns() / 1e9

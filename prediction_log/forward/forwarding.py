@@ -161,7 +161,7 @@ class Watch:
             started_us=self._started_us,
             pid=os.getpid(),
             state=tally.visible_state,
-            trouble=tally.trouble or next(iter(self._feeds.troubles), None),
+            trouble=tally.trouble or tally.unsaved or next(iter(self._feeds.troubles), None),
             logs=len(self._feeds.active),
             sent=tally.sent,
             acked=tally.acked,

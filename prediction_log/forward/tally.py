@@ -14,11 +14,14 @@ WAITING_SECONDS: Final = 5.0
 
 
 class Tally:
-    """Counts since the process started; see `ForwarderStatus`. `stored` is what acknowledged records take in the spool."""
+    """Counts since the process started; see `ForwarderStatus`. `stored` is what acknowledged records take in the spool,
+    `unsaved` why a cursor is not on the disk: what Kafka acknowledges does not heal that.
+    """
 
     def __init__(self) -> None:
         self.state: State = "connecting"
         self.trouble: str | None = None
+        self.unsaved: str | None = None
         self.silent_seconds = 0.0
         self.sent = self.acked = self.bytes = self.stored = self.dead = self.rebuilds = self.repairs = self.removed = 0
 
@@ -35,12 +38,15 @@ class Tally:
         return self.bytes / self.stored if self.stored else 1.0
 
     def acknowledged(self, part: Part) -> None:
-        """Kafka has this part: whatever was wrong is over."""
+        """Kafka has this part."""
         self.acked += part.records
         self.bytes += part.bytes
         self.stored += part.stored
         self.dead += part.dead
-        if part.messages and self.trouble is not None:
+
+    def heard(self) -> None:
+        """Kafka has all of a shipment: whatever was wrong with the sending is over."""
+        if self.trouble is not None:
             logging.getLogger(__name__).info("forwarding again, after: %s", self.trouble)
             self.trouble = None
 
@@ -49,3 +55,9 @@ class Tally:
         if trouble != self.trouble:
             self.trouble = trouble
             logging.getLogger(__name__).error("not forwarding: %s", trouble)
+
+    def stored_cursors(self, trouble: str | None) -> None:
+        """How the storing of cursors went, null where it went well; told once, likewise."""
+        if trouble is not None and trouble != self.unsaved:
+            logging.getLogger(__name__).error("%s", trouble)
+        self.unsaved = trouble
