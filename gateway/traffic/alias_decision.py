@@ -51,16 +51,19 @@ def decide(facts: Facts) -> Decision:
         return Decision("leave", "the alias champion was deleted", "withdrawn")
     if is_at(facts.target, facts.champion):
         return Decision("leave", "the alias champion is at the present champion", "withdrawn")
-    moved_to = f"the alias champion moved to version {facts.target.version}"
+    what = moved_to(facts.target.version)
     if facts.policy in {"ignore", "request"}:
-        return Decision(
-            "request" if facts.policy == "request" else "leave", f"{moved_to}; the policy is {facts.policy}"
-        )
+        return Decision("request" if facts.policy == "request" else "leave", f"{what}; the policy is {facts.policy}")
     if facts.policy is None and (facts.by_hand or facts.challenged):
-        return Decision("leave", f"{moved_to}; traffic was shifted by hand")
+        return Decision("leave", f"{what}; traffic was shifted by hand")
     if facts.ungated:
-        return Decision("request", f"{moved_to}; a gate is required, and {facts.ungated}")
-    return Decision("shift", moved_to)
+        return Decision("request", f"{what}; a gate is required, and {facts.ungated}")
+    return Decision("shift", what)
+
+
+def moved_to(version: str) -> str:
+    """What happened, in words: the reason of a shift that follows the alias."""
+    return f"the alias champion moved to version {version}"
 
 
 def is_at(target: AliasTarget, ref: VersionRef) -> bool:

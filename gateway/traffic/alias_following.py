@@ -17,9 +17,10 @@ from contracts.promotion import AliasBook, AliasMove, AliasTarget, Promotion, wa
 from gateway.clock import Clock
 from gateway.plan_store.store import GATES_MAX, PlanStore
 from gateway.traffic import shifts
-from gateway.traffic.alias_decision import Decision, Facts, closed, decide, decided_by, moved, settled
+from gateway.traffic.alias_decision import Decision, Facts, closed, decide, decided_by, moved, moved_to, settled
 from gateway.traffic.first_plan import WHO
 from gateway.traffic.gating import gate_command, ungated
+from gateway.traffic.plan_floor import Applied, check_floor
 from gateway.version_proof import CheckVersion
 from registry_client.registry import RegistryClient
 
@@ -54,7 +55,8 @@ class AliasFollower:
         """The plan as it is after what the aliases ask for.
 
         Raises what the registry and the store raise, `ModelRejected` where the version cannot be served, `Conflict` where
-        others were faster too often, `LogUnavailable` where a record could not be logged; what was done then stands.
+        others were faster too often, `StoreFellBack` where the store is behind `plan` by now, `LogUnavailable` where a
+        record could not be logged; what was done then stands.
         """
         for _ in range(ATTEMPTS_MAX):
             try:
@@ -63,8 +65,14 @@ class AliasFollower:
                     return await self._settle(plan, book, book.unsettled)
                 return await self._tidy(plan, book)
             except Conflict:
-                plan = await self._store.read(plan.model) or plan
+                plan = await self._read_again(plan)
         raise Conflict(f"{ATTEMPTS_MAX} others wrote down the aliases of {plan.model!r} at the same time")
+
+    async def _read_again(self, plan: Plan) -> Plan:
+        """The plan as others made it meanwhile, never an older one: nobody makes anything of a store that fell back."""
+        stored = await self._store.read(plan.model)
+        check_floor(plan.model, stored, Applied(plan.revision, "this worker", plan))
+        return stored or plan
 
     async def _looked(self, plan: Plan, aliases: Mapping[str, str]) -> AliasBook:
         """The book; where it differs from what was seen, after another look that is newer than the book."""
@@ -138,7 +146,7 @@ class AliasFollower:
         if move.after is None or plan.revision == move.revision:
             return False
         changes = await self._store.history(plan.model, min(CHANGES_MAX, max(1, plan.revision - move.revision)))
-        since = [change for change in changes if change.revision > move.revision and change.who == WHO]
+        since = [change for change in changes if change.revision > move.revision and _is_own(change)]
         return any(change.after.champion.version == move.after.version for change in since)
 
     async def _shift(self, plan: Plan, ref: VersionRef, why: str) -> Plan:
@@ -190,7 +198,7 @@ class AliasFollower:
 
     async def _by_hand(self, plan: Plan) -> bool:
         newest = await self._store.history(plan.model, 1)
-        return not newest or newest[0].who != WHO
+        return not newest or not _is_own(newest[0])
 
     async def _ungated(self, plan: Plan, ref: VersionRef) -> str:
         if not plan.gate_required:
@@ -202,3 +210,9 @@ class AliasFollower:
 def _version(move: AliasMove) -> str:
     assert move.after is not None, "a deleted alias asks for nothing"
     return move.after.version
+
+
+def _is_own(change: Change) -> bool:
+    """Whether the gateway made a change by itself. Its name alone does not tell: in the image the user is called so, too."""
+    follows = change.verb == "switch" and change.reason == moved_to(change.after.champion.version)
+    return change.who == WHO and (follows or change.verb == "start")

@@ -273,3 +273,17 @@ def test_a_followed_move_waits_where_the_gate_that_passed_is_not_of_the_suite_th
     assert "of policy ffffffffffff (hard.toml): those that it has are of policy bbbbbbbbbbbb" in waiting.why
     assert waiting.why.endswith("run `pointsman gate m 2 --suite hard.toml`")
     assert after == (4, "2")
+
+
+def test_a_person_who_bears_the_gateways_name_has_shifted_by_hand_like_any_other(host):
+    """In the image the user is called so."""
+
+    async def play(models):
+        three = await host.ref("3")
+        await host.shift(lambda plan: shifts.switch(plan, three), who="pointsman")
+        await settled(models)
+        host.alias(champion="2")
+        await looked(models)
+        return state(models)[:2], [(move.alias, move.after.version) for move in (await book(host)).moves]
+
+    assert run(host, play) == ((2, "3"), [("champion", "2")])

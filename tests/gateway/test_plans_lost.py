@@ -8,10 +8,11 @@ from msgspec.structs import replace
 
 from contracts.errors import NotReady, StoreUnavailable
 from contracts.plan import Change
+from contracts.wire import encode
 from gateway.traffic import shifts
 from gateway.traffic.plan_floor import Applied
 from registry_client.folder import FolderRegistry
-from tests.gateway.plan_host import CLOCK, settled, state
+from tests.gateway.plan_host import CLOCK, looked, settled, state
 
 
 def test_without_a_store_and_without_a_registry_the_last_good_plan_serves(host):
@@ -157,3 +158,39 @@ def test_a_plan_that_could_not_be_read_is_read_again_without_any_news(host):
         raise StoreUnavailable("not just now")
 
     assert asyncio.run(run()) == ((1, "1"), (2, "2"))
+
+
+def test_a_store_that_falls_back_while_an_alias_is_followed_takes_nobody_back_and_nothing_is_made_of_it(host):
+    host.alias(champion="1")
+
+    def fall_back(older):
+        def work(db):
+            db.executescript("DROP TRIGGER history_stays; DELETE FROM history WHERE revision > 2")
+            db.execute("UPDATE plans SET revision = 2, plan = ?", (encode(older).decode(),))
+
+        return work
+
+    async def run():
+        models = host.worker()
+        await models.start()
+        three = await host.ref("3")
+        await host.shift(lambda plan: shifts.set_alias_policy(plan, "follow"))
+        older = await models._store.read("m")
+        await host.shift(lambda plan: shifts.warm(plan, three))
+        await settled(models)
+        follow = models._follower.follow
+
+        async def late(plan, aliases):
+            await models._store._in_thread(fall_back(older))
+            return await follow(plan, aliases)
+
+        models._follower.follow = late
+        host.alias(champion="2")
+        await looked(models)
+        return state(models), models.errors["m"], await models._store.read("m") == older
+
+    served, reason, untouched = asyncio.run(run())
+
+    assert served == (3, "1", ["1", "2", "3"])
+    assert "the plan store holds revision 2 of 'm', though this worker runs revision 3: it lost changes" in reason
+    assert untouched
