@@ -6,6 +6,7 @@ one is as good as none, and is said so. A lower revision never replaces a higher
 file, and the slowest is not the newest. Blocks on the disk: call `save` in a thread.
 """
 
+import fcntl
 import logging
 import os
 import zlib
@@ -29,21 +30,25 @@ class LastGood:
 
     def save(self, plan: Plan) -> None:
         """Keep a plan that was applied, unless a later one is kept already. Raises OSError."""
-        kept = self.load(plan.model)
-        if kept is not None and (kept.revision > plan.revision or kept == plan):
-            return
         self._folder.mkdir(parents=True, exist_ok=True)
+        folder = os.open(self._folder, os.O_RDONLY)
+        try:
+            # between the look and the rename another worker of the host could keep a later one
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            kept = self.load(plan.model)
+            if kept is None or (kept.revision <= plan.revision and kept != plan):
+                self._replace(plan)
+                os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def _replace(self, plan: Plan) -> None:
         part = self._folder / f".{plan.model}.{os.getpid()}.part"
         with part.open("wb") as file:
             file.write(framed(encode(plan)))
             file.flush()
             os.fsync(file.fileno())
         part.replace(self._path(plan.model))
-        folder = os.open(self._folder, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
     def load(self, model: str) -> Plan | None:
         """The plan of a model that was applied last, if any."""

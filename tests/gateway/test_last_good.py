@@ -1,6 +1,8 @@
 """The last good plan on disk: whole or not at all, and never an older one in place of a newer."""
 
 import logging
+import os
+import threading
 
 import pytest
 from msgspec.structs import replace
@@ -73,8 +75,6 @@ def test_a_file_of_another_release_is_none(folder, plan, caplog):
 
 
 def test_the_plan_is_on_the_disk_before_it_takes_its_name(folder, plan, monkeypatch):
-    import os
-
     events = []
     fsync, rename = os.fsync, type(folder).replace
     monkeypatch.setattr(os, "fsync", lambda fd: (events.append("fsync"), fsync(fd))[1])
@@ -83,3 +83,28 @@ def test_the_plan_is_on_the_disk_before_it_takes_its_name(folder, plan, monkeypa
     LastGood(folder).save(plan)
 
     assert events == ["fsync", "rename", "fsync"], "and what is there already costs nothing"
+
+
+def test_of_two_workers_that_save_at_once_the_later_plan_stays(folder, plan, monkeypatch):
+    """The slow one has looked what is kept, and has not written yet, when the fast one comes."""
+    rename, looked, go_on = type(folder).replace, threading.Event(), threading.Event()
+
+    def late(one, other):
+        if threading.current_thread() is slow:
+            looked.set()
+            assert go_on.wait(60)
+        return rename(one, other)
+
+    monkeypatch.setattr(os, "getpid", threading.get_ident)  # each its own process
+    monkeypatch.setattr(type(folder), "replace", late)
+    slow = threading.Thread(target=LastGood(folder).save, args=(replace(plan, revision=4),))
+    fast = threading.Thread(target=LastGood(folder).save, args=(replace(plan, revision=5),))
+    slow.start()
+    assert looked.wait(60)
+    fast.start()
+    fast.join(0.5)
+    go_on.set()
+    slow.join()
+    fast.join()
+
+    assert LastGood(folder).load("m").revision == 5
