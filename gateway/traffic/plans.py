@@ -94,7 +94,7 @@ class Models:
         serving = self.servings.get(model)
         if serving is not None:
             return serving
-        if model in self._known or not self._complete:
+        if model in self._known or model in self.errors or not self._complete:
             reason = self.errors.get(model, "it is being loaded")
             raise NotReady(f"model {model!r} is not at ready state: {reason}")
         raise NotFound(f"Request for unknown model: {model!r} is not found; GET /v2/models lists them")
@@ -171,13 +171,20 @@ class Models:
     async def registry_tick(self) -> None:
         """Look which models, versions and aliases there are, and follow."""
         with self._noting("registry"):
-            names = await self._registry.models()
-            for model in names:
+            for model in await self._registry.models():
                 with self._noting(model):
-                    known = Known(await self._registry.pointers(model), tuple(await self._registry.versions(model)))
-                    if known != self._known.get(model) or model not in self.servings or model in self.errors:
-                        self._known[model] = known
-                        self._follow(model)
+                    await self._look_at(model)
+
+    async def _look_at(self, model: str) -> None:
+        try:
+            known = Known(await self._registry.pointers(model), tuple(await self._registry.versions(model)))
+        except PointsmanError as error:
+            if model not in self.servings:
+                self.errors[model] = str(error)
+            raise
+        if known != self._known.get(model) or model not in self.servings or model in self.errors:
+            self._known[model] = known
+            self._follow(model)
 
     def _follow(self, model: str) -> None:
         """Bring a model to its newest plan, one step after the other; a wish that comes meanwhile is not lost."""

@@ -98,3 +98,23 @@ def test_a_model_whose_champion_cannot_be_loaded_says_why_and_is_tried_again(hos
 
     assert reason.startswith("model 'm' is not at ready state: ")
     assert served == (1, "3", ["3"])
+
+
+def test_a_model_whose_aliases_cannot_be_read_says_why_until_they_can(host):
+    (host.folder / "aliases.json").write_text('{"1": "2"}')
+
+    async def run():
+        models = host.worker()
+        await models.start()
+        with pytest.raises(NotReady) as caught:
+            models.serving("m")
+        not_ready = models.not_ready()
+        host.alias(champion="2")
+        await looked(models)
+        return str(caught.value), not_ready, state(models)[:2], models.errors, models.not_ready()
+
+    said, not_ready, served, errors, ready = asyncio.run(run())
+
+    assert "model 'm' is not at ready state: m: aliases.json has the alias '1'" in said
+    assert not_ready.startswith("m: m: aliases.json has the alias '1'")
+    assert (served, errors, ready) == ((1, "2"), {}, None)
