@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from contracts.errors import LogUnavailable
+from contracts.errors import LogUnavailable, StoreUnavailable
 from contracts.gate import GateResult
 from contracts.wire import decode, encode
 from tests.gateway.gate_results import flight_gate
@@ -62,3 +62,35 @@ async def test_what_is_no_gate_of_this_model_is_refused_and_not_kept(desk, conte
     assert message in said["error"]
     assert await desk.get(GATES) == {"gates": []}
     assert desk.audited == []
+
+
+async def test_a_result_that_is_missing_from_the_log_comes_there_when_it_is_sent_again(desk):
+    desk.audit_error = LogUnavailable("the disk is full")
+    await desk.post(GATES, encode(flight_gate()))
+    desk.audit_error = None
+
+    for _ in range(2):
+        assert (await desk.post(GATES, encode(flight_gate())))["warnings"] == []
+    assert desk.audited == [flight_gate()]
+
+
+async def test_a_result_of_which_the_store_did_not_say_that_it_is_kept_is_logged_when_it_is_sent_again(desk):
+    keep = desk.store.keep_gate
+
+    async def unanswered(result):
+        await keep(result)
+        raise StoreUnavailable("no reply came")
+
+    desk.store.keep_gate = unanswered
+    await desk.post(GATES, encode(flight_gate()), 503)
+    desk.store.keep_gate = keep
+
+    assert (await desk.post(GATES, encode(flight_gate())))["warnings"] == []
+    assert desk.audited == [flight_gate()]
+
+
+@pytest.mark.parametrize("at_us", [10**18, 2**63, -(10**30)])
+async def test_a_result_of_no_time_is_refused_and_not_kept(desk, at_us):
+    said = await desk.post(GATES, changed(evaluated_us=at_us), 400)
+    assert f"evaluated_us: {at_us} is no time" in said["error"]
+    assert await desk.get(GATES) == {"gates": []}
