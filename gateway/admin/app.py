@@ -313,7 +313,8 @@ class Admin:
     async def moved_on(self, _: Request, error: Exception) -> Response:
         """409 with the plan the caller saw and the plan that is."""
         assert isinstance(error, PlanMoved), "registered for it alone"
-        found = await self._parts.store.history(error.current.model, 1, upto=error.expected)
+        upto = max(0, min(error.expected, error.current.revision))  # stores know no greater numbers, callers do
+        found = await self._parts.store.history(error.current.model, 1, upto=upto)
         seen = found[0].after if found and found[0].revision == error.expected else None
         body = MovedOn(
             error=str(error),

@@ -140,8 +140,8 @@ class PlanControl:
     async def restore(self, model: str, origin: Origin, revision: int) -> Accepted:
         """Bring the content of an earlier revision back; its versions were proven when it was accepted."""
         plan = await self.current(model)
-        found = await self._store.history(model, 1, upto=revision)
-        if not found or found[0].revision != revision or revision >= plan.revision:
+        found = await self._store.history(model, 1, upto=revision) if 0 < revision < plan.revision else []
+        if not found or found[0].revision != revision:
             raise NotFound(
                 f"{model!r} has no earlier revision {revision}: the plan is at {plan.revision}; see its history"
             )

@@ -12,8 +12,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from contracts.errors import InvalidInput
+from contracts.errors import InvalidInput, NotFound
 from contracts.wire import Contract, decode
+from registry_client.names import is_name
 
 T = TypeVar("T", bound=Contract)
 Handle = Callable[[Request], Awaitable[Response]]
@@ -21,6 +22,7 @@ Handle = Callable[[Request], Awaitable[Response]]
 BODY_BYTES_MAX = 2**20
 HISTORY_MAX = 1_000
 HISTORY_DEFAULT = 50
+LIMIT_DIGITS_MAX = 9
 WAIT_MS_MAX = 60_000.0
 ANONYMOUS = "anonymous"
 
@@ -53,8 +55,13 @@ async def raw_body_of(request: Request) -> bytes:
 
 
 def model_of(request: Request) -> str:
-    """The model in the path."""
-    return str(request.path_params["model"])
+    """The model in the path; `NotFound` where that cannot name one: names become keys and names of files."""
+    model = str(request.path_params["model"])
+    if not is_name(model):
+        raise NotFound(
+            f"model {model[:80]!r} names nothing: a name is 1 to 128 letters, digits or '._-', no '._-' first"
+        )
+    return model
 
 
 def version_of(request: Request) -> str:
@@ -92,8 +99,8 @@ def revision_of(request: Request) -> int | None:
 def limit_of(request: Request) -> int:
     """How many changes to list."""
     text = request.query_params.get("limit", str(HISTORY_DEFAULT))
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= HISTORY_MAX):
-        raise InvalidInput(f"limit={text!r}: must be a whole number from 1 to {HISTORY_MAX}")
+    if not (text.isascii() and text.isdigit() and len(text) <= LIMIT_DIGITS_MAX and 1 <= int(text) <= HISTORY_MAX):
+        raise InvalidInput(f"limit={text[:80]!r}: must be a whole number from 1 to {HISTORY_MAX}")
     return int(text)
 
 

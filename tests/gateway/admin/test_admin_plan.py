@@ -167,7 +167,20 @@ async def test_the_audit_lists_the_changes_of_all_models_newest_first(desk):
     assert {c["model"] for c in (await desk.get("/admin/audit?model=another"))["changes"]} == {"another"}
 
 
-@pytest.mark.parametrize("limit", ["0", "-1", "1.5", "many", str(HISTORY_MAX + 1), "99999999999999999999", ""])
+@pytest.mark.parametrize(
+    "limit",
+    [
+        "0",
+        "-1",
+        "1.5",
+        "many",
+        str(HISTORY_MAX + 1),
+        "99999999999999999999",
+        "",
+        f"000000001{HISTORY_MAX}",
+        f"000000001{'0' * 5000}",
+    ],
+)
 async def test_a_limit_out_of_bounds_is_400(desk, limit):
     assert "limit" in (await desk.get(f"/admin/audit?limit={limit}", 400))["error"]
 
@@ -280,3 +293,18 @@ async def test_a_page_from_elsewhere_cannot_move_traffic(desk):
 
     assert (refused.status_code, list(refused.json())) == (403, ["error"])
     assert own.status_code == 200
+
+
+@pytest.mark.parametrize("path", ["plan", "history", "verdicts", "gates", "promotions", "versions"])
+@pytest.mark.parametrize("name", ["a%00b", "a%0Ab", "%2E%2E", "x" * 129, "%C3%A4"])
+async def test_what_can_name_no_model_is_404(desk, path, name):
+    assert "names nothing" in (await desk.get(f"/admin/models/{name}/{path}", 404))["error"]
+    assert (await desk.do("warm", 404, model=name, version="2"))["error"].endswith("no '._-' first")
+
+
+@pytest.mark.parametrize("revision", [2**63, 10**30, -(10**30)])
+async def test_a_revision_beyond_all_numbers_never_was(desk, revision):
+    await desk.do("warm", version="2")
+    moved = await desk.do("warm", 409, version="3", expected_revision=revision)
+    assert (moved["expected_plan"], moved["current_revision"]) == (None, 2)
+    assert "no earlier revision" in (await desk.do("rollback", 404, to=revision))["error"]
