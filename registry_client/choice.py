@@ -77,7 +77,8 @@ def _checked(address: str) -> str:
     except ValueError:
         named = False
         parts = urlsplit("")
-    if parts.username is not None or parts.password is not None:
+    torn = "@" in address and (not named or parts.query or parts.fragment)  # a password may hold / ? # :
+    if parts.username is not None or parts.password is not None or torn:
         # not shown: it may hold a password
         raise InvalidSettings(f"registry holds credentials: put them into {USERNAME} and {PASSWORD}")
     if not named or parts.query or parts.fragment or not address.isprintable() or " " in address:

@@ -11,7 +11,6 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final, TypeVar
-from urllib.parse import urlsplit
 
 import redis.exceptions as refusals
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -180,9 +179,10 @@ def unavailable(url: str, error: Exception) -> StoreUnavailable:
 
 
 def shown(url: str) -> str:
-    """A URL without user and password."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    """A URL without user and password, also where one of them holds `/`, `?` or `#` and nobody can take it apart."""
+    scheme, _, rest = url.partition("://")
+    place = rest.partition("?")[0] if "password=" in rest else rest
+    return f"{scheme}://{place.rpartition('@')[2].partition('?')[0]}"
 
 
 def check_url(url: str) -> None:
@@ -190,4 +190,6 @@ def check_url(url: str) -> None:
     try:
         parse_url(url)
     except ValueError as error:
-        raise InvalidSettings(f"redis = {shown(url)!r}: {error}; write one such as redis://host:6379/0") from None
+        # the error quotes what cannot be taken apart, which may be a piece of the password
+        why = "it cannot be taken apart; / ? # in a password must be percent-encoded" if "@" in url else error
+        raise InvalidSettings(f"redis = {shown(url)!r}: {why}; write one such as redis://host:6379/0") from None

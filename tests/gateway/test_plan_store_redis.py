@@ -273,10 +273,19 @@ async def test_databases_of_one_server_do_not_wake_each_other(opened, redis_serv
 def test_a_url_that_leads_nowhere_is_refused_without_its_password():
     from contracts.errors import InvalidSettings
 
-    for url in ("localhost:6379", "http://h", "redis://:secret@h:port/0"):
+    torn = (
+        "redis://:secret/part@h:1/0",
+        "redis://:secret?part@h:1/0",
+        "redis://:secret#part@h:1/0",
+        "redis://:a/secret@h:1/0",
+    )
+    for url in ("localhost:6379", "http://h", "redis://:secret@h:port/0", "redis://:secret@[h:1/0", *torn):
         with pytest.raises(InvalidSettings) as caught:
             check_url(url)
         assert "secret" not in str(caught.value)
     check_url("redis://:secret@localhost:6379/3")
     check_url("rediss://user:secret@redis.example:6380/0?ssl_cert_reqs=required")
     assert shown("redis://:secret@h:1/3") == "redis://h:1/3"
+    assert shown("redis://:1/secret@h:1/3") == "redis://h:1/3"
+    assert shown("redis://h:1/3?password=secret@part") == "redis://h:1/3"
+    assert shown("unix:///run/redis.sock?db=3") == "unix:///run/redis.sock"

@@ -36,6 +36,10 @@ def test_a_url_is_an_mlflow_server(tmp_path, address):
         ("http://host:port", "write it as http://host:5000"),
         ("http://host?x=1", "write it as http://host:5000"),
         ("http://ho st", "write it as http://host:5000"),
+        ("http://user:secret@host:port", "put them into MLFLOW_TRACKING_USERNAME"),
+        ("http://user:1?secret@host", "put them into MLFLOW_TRACKING_USERNAME"),
+        ("http://user:p/secret@host", "put them into MLFLOW_TRACKING_USERNAME"),
+        ("http://user:secret@[host", "put them into MLFLOW_TRACKING_USERNAME"),
         ("http://user:secret@host", "put them into MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"),
     ],
 )
