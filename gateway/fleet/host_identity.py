@@ -4,6 +4,7 @@ Enters: the state directory and what the machine calls itself. Leaves: a name th
 two machines, or two containers one after the other, are called the same.
 """
 
+import fcntl
 import os
 import re
 from collections.abc import Callable
@@ -22,14 +23,27 @@ def host_id(state_dir: Path, machine: str, random_hex: Callable[[], str]) -> str
     state_dir.mkdir(parents=True, exist_ok=True)
     name = f"{re.sub(r'[^A-Za-z0-9.-]', '-', machine)[:NAME_MAX] or 'host'}-{random_hex()}"
     draft = path.with_name(f".{FILE_NAME}.{os.getpid()}")
-    draft.write_text(name)
+    draft.touch()
     try:
+        _fill(draft, name)
         os.link(draft, path)
     except FileExistsError:
-        pass  # another process of this host was first
+        _fill(path, name)  # another process of this host was first, or the power went before the name was on the disk
     finally:
         draft.unlink()
     return _read(path) or name
+
+
+def _fill(path: Path, name: str) -> None:
+    """Write the name into an empty file, durably; of several at once one does."""
+    with path.open("r+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if not file.read().strip():
+            file.seek(0)
+            file.write(name)
+            file.truncate()
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def _read(path: Path) -> str:

@@ -129,7 +129,7 @@ class HostFleet:
         """What stands in the file of the hint: a few bytes, read in microseconds."""
         path = self._state_dir / HINT_FILE
         try:
-            return path.read_text()
+            return path.read_text(errors="replace")  # any mark is a mark
         except FileNotFoundError:
             return ""
         except OSError as error:

@@ -380,3 +380,19 @@ def test_a_host_has_one_name_whoever_asks_and_keeps_it(tmp_path):
     assert first == "node-7-x-aaaaaa"
     assert host_id(tmp_path / "state", "renamed", lambda: next(numbers)) == first
     assert host_id(tmp_path / "other", "node 7/x", lambda: next(numbers)) == "node-7-x-bbbbbb"
+
+
+def test_a_name_that_the_power_took_before_it_was_on_the_disk_is_made_anew_once_for_all(tmp_path):
+    numbers = iter(["aaaaaa", "bbbbbb"])
+    (tmp_path / "host_id").touch()
+
+    assert host_id(tmp_path, "node", lambda: next(numbers)) == "node-aaaaaa"
+    assert host_id(tmp_path, "node", lambda: next(numbers)) == "node-aaaaaa"
+    assert [path.name for path in tmp_path.iterdir()] == ["host_id"]
+
+
+async def test_a_hint_that_is_no_text_is_a_hint_like_any_other(tmp_path):
+    fleet = HostFleet(tmp_path, now_us)
+    await fleet.hint("first")
+    (tmp_path / "registry_hint").write_bytes(b"\xff\x00")
+    assert await fleet.hinted() != "first"
