@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from contracts.errors import InvalidSettings
 
@@ -42,8 +43,7 @@ async def bind(host: str, port: int) -> socket.socket:
 @contextmanager
 def sole_owner(state_dir: Path, name: str) -> Iterator[None]:
     """Hold the state directory: two hosts' worth of workers on one spool would be two truths."""
-    state_dir.mkdir(parents=True, exist_ok=True)
-    with (state_dir / name).open("w") as lock:
+    with _opened(state_dir, name) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -51,3 +51,13 @@ def sole_owner(state_dir: Path, name: str) -> Iterator[None]:
                 f"state_dir {state_dir} is in use by another pointsman: stop it first or name another directory"
             ) from None
         yield
+
+
+def _opened(state_dir: Path, name: str) -> IO[str]:
+    try:
+        state_dir.mkdir(parents=True, exist_ok=True)
+        return (state_dir / name).open("w")
+    except OSError as error:
+        raise InvalidSettings(
+            f"state_dir {state_dir} cannot be written: {error.strerror}; name a directory that this user may write to"
+        ) from error

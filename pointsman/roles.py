@@ -20,6 +20,7 @@ from rich.table import Table
 
 from contracts.errors import InvalidSettings
 from contracts.settings import Settings
+from gateway.fleet.worker_status import forget_workers
 from pointsman.child import LOG_FORMAT, told
 from pointsman.claims import bind, sole_owner
 from pointsman.configuration import load_settings
@@ -105,6 +106,8 @@ async def _supervised(names: Sequence[RoleName], settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, told, stop, hurry)
+    if "worker" in names:
+        forget_workers(settings.state_dir / "workers")
     roles = [role for name in names for role in await _roles(name, settings)]
     announcing = asyncio.create_task(_announce(names, settings, stop))
     await supervise(roles, settings, stop, hurry)
@@ -126,7 +129,7 @@ async def _announce(names: Sequence[RoleName], settings: Settings, stop: asyncio
     """Say where everything is, once it answers."""
     console = Console(stderr=True)
     if "worker" in names:
-        data = f"http://{settings.host}:{settings.http_port}"
+        data = _at(settings.host, settings.http_port)
         async with httpx.AsyncClient(base_url=data, timeout=5, verify=False) as client:  # noqa: S501  plain HTTP, to ourselves
             models = await _served(client, stop)
         if models is None:
@@ -138,13 +141,17 @@ async def _announce(names: Sequence[RoleName], settings: Settings, stop: asyncio
     if "worker" in names:
         table.add_row("predictions", f"{data}/v2/models/MODEL/infer", "curl, or any V2 client that sends JSON tensors")
     if "admin" in names:
-        table.add_row("traffic", f"http://{settings.admin_host}:{settings.admin_port}", "pointsman traffic show MODEL")
+        table.add_row("traffic", _at(settings.admin_host, settings.admin_port), "pointsman traffic show MODEL")
     if "monitor" in names:
-        table.add_row("report", f"http://{settings.monitor_host}:{settings.monitor_port}/", "pointsman report MODEL")
+        table.add_row("report", f"{_at(settings.monitor_host, settings.monitor_port)}/", "pointsman report MODEL")
     if "forward" in names:
         table.add_row("log", f"kafka {settings.kafka}", "pointsman log verify")
     table.add_row("state", str(settings.state_dir), "pointsman log verify")
     console.print(table)
+
+
+def _at(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 async def _served(client: httpx.AsyncClient, stop: asyncio.Event) -> list[str] | None:

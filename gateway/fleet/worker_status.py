@@ -66,6 +66,12 @@ def read_statuses(workers: Path) -> list[WorkerStatus]:
     return statuses
 
 
+def forget_workers(workers: Path) -> None:
+    """Remove what workers of an earlier run left behind: others may bear their pids by now. Who still runs says so again."""
+    for path in workers.glob("*.json"):
+        path.unlink(missing_ok=True)
+
+
 def lives(pid: int) -> bool:
     """Whether a process of this host is there."""
     try:

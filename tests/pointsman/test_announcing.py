@@ -1,10 +1,16 @@
-"""Where everything is, is said once a worker is ready, however long it takes to answer."""
+"""What a start finds and says: where everything is, once a worker is ready, however long it takes to answer."""
 
 import asyncio
+import os
 
 import httpx
+import pytest
 
+from contracts.errors import InvalidSettings
+from contracts.settings import Settings
+from gateway.fleet.worker_status import WorkerStatus, read_statuses, write_status
 from pointsman import roles
+from pointsman.claims import sole_owner
 
 
 def test_a_worker_that_is_too_busy_to_answer_is_asked_again(monkeypatch):
@@ -36,3 +42,39 @@ def test_nobody_is_asked_once_it_stops():
             return await roles._served(client, stop)
 
     assert asyncio.run(served()) is None
+
+
+def test_an_address_of_the_newer_kind_stands_in_brackets():
+    async def announced():
+        stop = asyncio.Event()
+        stop.set()
+        await roles._announce(("worker",), Settings(host="::1"), stop)
+
+    asyncio.run(announced())
+    assert roles._at("::1", 8000) == "http://[::1]:8000"
+    assert roles._at("127.0.0.1", 8000) == "http://127.0.0.1:8000"
+
+
+def test_what_workers_of_an_earlier_run_left_is_gone_before_workers_start(tmp_path, monkeypatch):
+    """Its pid is alive: it is somebody else's by now."""
+    left = WorkerStatus(slot="worker-9", pid=os.getpid(), started_us=1, applied={"m": 41}, at_us=1)
+    write_status(tmp_path / "workers", left)
+    seen = []
+
+    async def supervised(started, settings, *_):
+        seen.append((len(started), read_statuses(settings.state_dir / "workers")))
+        started[0].listener.close()
+
+    monkeypatch.setattr(roles, "supervise", supervised)
+    asyncio.run(roles._supervised(("worker",), Settings(state_dir=tmp_path, http_port=0)))
+
+    assert seen == [(1, [])]
+
+
+def test_a_state_directory_that_cannot_be_had_is_said_with_what_to_do(tmp_path):
+    (tmp_path / "state").touch()
+    with (
+        pytest.raises(InvalidSettings, match="state cannot be written: .*; name a directory"),
+        sole_owner(tmp_path / "state", "worker.lock"),
+    ):
+        pass
