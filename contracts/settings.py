@@ -14,6 +14,7 @@ from contracts.wire import Contract
 
 SETTINGS_MAX = 30
 KAFKA_PARTITIONS_MAX = 256
+PORT_MAX = 65_535
 
 
 class KafkaOptions(Contract, frozen=True, kw_only=True):
@@ -92,6 +93,8 @@ class Settings(Contract, frozen=True, kw_only=True):
         for name in ("workers", "batch_rows_max", "session_threads", "monitor_tick_records_max"):
             if getattr(self, name) < 1:
                 raise InvalidSettings(f"{name} = {getattr(self, name)}: must be at least 1")
+        if not self.plan_poll_ms:
+            raise InvalidSettings("plan_poll_ms = 0: a worker would do nothing else than ask; use 10, or at least 1")
         if self.plan_poll_ms > 50:
             raise InvalidSettings(
                 f"plan_poll_ms = {self.plan_poll_ms}: a shift must be seen within 100 ms; use at most 50"
@@ -101,9 +104,16 @@ class Settings(Contract, frozen=True, kw_only=True):
         if self.redis and not self.redis.startswith(("redis://", "rediss://", "unix://")):
             # not shown: it may hold a password
             raise InvalidSettings("redis is no URL of a Redis: write one such as redis://host:6379/0")
-        ports = [port for port in (self.http_port, self.admin_port, self.monitor_port) if port]
-        if len(set(ports)) != len(ports):
-            raise InvalidSettings(f"ports {ports}: each role needs one of its own")
+        _check_ports({"http_port": self.http_port, "admin_port": self.admin_port, "monitor_port": self.monitor_port})
+
+
+def _check_ports(named: dict[str, int]) -> None:
+    for name, port in named.items():
+        if port > PORT_MAX:
+            raise InvalidSettings(f"{name} = {port}: a port is at most {PORT_MAX}")
+    ports = [port for port in named.values() if port]
+    if len(set(ports)) != len(ports):
+        raise InvalidSettings(f"ports {ports}: each role needs one of its own")
 
 
 def encode_settings(settings: Settings) -> bytes:

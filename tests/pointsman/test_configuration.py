@@ -72,6 +72,9 @@ def test_values_take_the_types_of_their_settings():
         ("workers = 0", "must be at least 1"),
         ("http_port = 8003", "each role needs one of its own"),
         ("plan_poll_ms = 60", "use at most 50"),
+        ("plan_poll_ms = 0", "a worker would do nothing else than ask"),
+        ("http_port = 65536", "http_port = 65536: a port is at most 65535"),
+        ("monitor_port = 70000", "monitor_port = 70000: a port is at most 65535"),
     ],
 )
 def test_a_file_that_cannot_be_meant_is_refused_and_says_where(text, message):
