@@ -109,7 +109,7 @@ def _columns(inputs: Any) -> tuple[Column, ...]:
         return ()
     try:
         specs = msgspec.json.decode(inputs)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise ModelRejected(f"{MLMODEL}: signature.inputs is no JSON: {error}") from None
     if not isinstance(specs, list) or not all(_is_column(spec) for spec in specs):
         return ()
@@ -121,7 +121,9 @@ def _columns(inputs: Any) -> tuple[Column, ...]:
 
 
 def _is_column(spec: Any) -> bool:
-    return isinstance(spec, dict) and isinstance(spec.get("name"), str) and spec.get("type") in PLAIN_TYPES
+    if not isinstance(spec, dict) or not isinstance(spec.get("name"), str):
+        return False
+    return isinstance(spec.get("type"), str) and spec["type"] in PLAIN_TYPES
 
 
 def _own(said: Any) -> ModelMetadata | None:

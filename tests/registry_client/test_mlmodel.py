@@ -113,6 +113,8 @@ def test_own_metadata_of_an_mlmodel_is_that_of_model_json():
         (b"flavors: 7", "flavors is no object"),
         (b"{}", "no onnx flavor: has none"),
         (b"flavors: {onnx: {data: x}}\nsignature: {inputs: '['}", "signature.inputs is no JSON"),
+        (b"flavors: {onnx: {data: x}}\nsignature: {inputs: '%s'}" % (b"[" * 100_000), "signature.inputs is no JSON"),
+        (b'flavors: {onnx: {data: x}}\nsignature: {inputs: "\\ud800"}', "signature.inputs is no JSON"),
         (b"!!python/object/apply:os.system ['true']", "could not determine a constructor"),
         (b"x" * (2**20 + 1), "at most 1048576 are accepted"),
     ],
@@ -143,3 +145,8 @@ def test_an_mlmodel_in_a_folder_is_read_where_there_is_no_model_json(shelf, grap
 
     assert shelf.fetch("m", "1").metadata.inputs == (InputMetadata(name="x", features=("a", "b", "c")),)
     assert shelf.fetch("m", "2").metadata == ModelMetadata(owner="risk")
+
+
+@pytest.mark.parametrize("kind", [{}, [], {"type": "array"}, 7, None])
+def test_columns_of_a_type_that_is_none_are_passed_over(kind):
+    assert decode_mlmodel(mlmodel([column("a"), column("b", kind)])).columns == ()
