@@ -108,10 +108,21 @@ async def _supervised(names: Sequence[RoleName], settings: Settings) -> None:
         loop.add_signal_handler(number, told, stop, hurry)
     if "worker" in names:
         forget_workers(settings.state_dir / "workers")
-    roles = [role for name in names for role in await _roles(name, settings)]
+    claiming = asyncio.create_task(_all_roles(names, settings))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait([claiming, stopping], return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not claiming.done():
+        claiming.cancel()  # it waits for a port, and there is nobody to wait for any more
+        return
+    roles = claiming.result()
     announcing = asyncio.create_task(_announce(names, settings, stop))
     await supervise(roles, settings, stop, hurry)
     announcing.cancel()
+
+
+async def _all_roles(names: Sequence[RoleName], settings: Settings) -> list[Role]:
+    return [role for name in names for role in await _roles(name, settings)]
 
 
 async def _roles(name: RoleName, settings: Settings) -> list[Role]:

@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import signal
+import socket
 
 import httpx
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from contracts.errors import InvalidSettings
 from contracts.settings import Settings
 from gateway.fleet.worker_status import WorkerStatus, read_statuses, write_status
-from pointsman import roles
+from pointsman import claims, roles
 from pointsman.claims import sole_owner
 
 
@@ -69,6 +71,21 @@ def test_what_workers_of_an_earlier_run_left_is_gone_before_workers_start(tmp_pa
     asyncio.run(roles._supervised(("worker",), Settings(state_dir=tmp_path, http_port=0)))
 
     assert seen == [(1, [])]
+
+
+def test_a_start_that_waits_for_its_port_is_stopped_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(claims, "BIND_SECONDS", 10_000.0)
+
+    async def play(port):
+        starting = asyncio.create_task(roles._supervised(("worker",), Settings(state_dir=tmp_path, http_port=port)))
+        await asyncio.sleep(0.3)
+        assert not starting.done()
+        os.kill(os.getpid(), signal.SIGTERM)
+        async with asyncio.timeout(60):
+            await starting
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        asyncio.run(play(taken.getsockname()[1]))
 
 
 def test_a_state_directory_that_cannot_be_had_is_said_with_what_to_do(tmp_path):
