@@ -12,14 +12,14 @@ from rich.text import Text
 from contracts.card import Card
 from gateway.cards.section import Grid, Section, Tone, Word
 from gateway.cards.telling import heading_of, sections_of, written
+from pointsman.plain_text import plain
 
 STYLES: Final[dict[Tone, str]] = {"": "", "good": "green", "doubtful": "yellow", "bad": "bold red", "soft": "dim"}
-ODD: Final = "\N{REPLACEMENT CHARACTER}"
 
 
 def card_view(card: Card) -> RenderableType:
     """Everything that the card says, and everything that it does not know."""
-    parts: list[RenderableType] = [Text.assemble((_plain(heading_of(card)), "bold"), "  ", (written(card), "dim"))]
+    parts: list[RenderableType] = [Text.assemble((plain(heading_of(card)), "bold"), "  ", (written(card), "dim"))]
     for section in sections_of(card):
         parts += _section(section)
     return Group(*parts)
@@ -36,23 +36,18 @@ def _section(section: Section) -> list[RenderableType]:
         parts.append(facts)
     if section.grid is not None and section.grid.rows:
         parts.append(_grid(section.grid))
-    return [*parts, *(Text(_plain(gap), "yellow") for gap in section.gaps)]
+    return [*parts, *(Text(plain(gap), "yellow") for gap in section.gaps)]
 
 
 def _grid(grid: Grid) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for place, name in enumerate(grid.head):
         justify: JustifyMethod = "right" if place in grid.numbers else "left"
-        table.add_column(Text(_plain(name)), justify=justify, overflow="fold")
+        table.add_column(Text(plain(name)), justify=justify, overflow="fold")
     for row in grid.rows:
         table.add_row(*map(_word, row))
     return table
 
 
 def _word(word: Word) -> Text:
-    return Text(_plain(word.text), STYLES[word.tone])
-
-
-def _plain(text: str) -> str:
-    """The text without what a terminal would obey: escape sequences, carriage returns, changes of direction."""
-    return "".join(sign if sign.isprintable() or sign == "\n" else ODD for sign in text)
+    return Text(plain(word.text), STYLES[word.tone])

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from contracts.gate import GateCheck, GateOutcome, GateResult
 from contracts.moment import format_moment
+from pointsman.plain_text import plain
 
 STYLES: Final[dict[GateOutcome, str]] = {
     "pass": "green",
@@ -46,12 +47,12 @@ def gates_view(results: tuple[GateResult, ...]) -> RenderableType:
         short = ", ".join(_named(check) for check in result.checks if check.outcome != "pass")
         table.add_row(
             format_moment(result.evaluated_us // 10**6 * 10**6),
-            result.candidate.version,
-            NONE if result.baseline is None else result.baseline.version,
+            Text(plain(result.candidate.version)),
+            Text(NONE if result.baseline is None else plain(result.baseline.version)),
             Text(result.outcome, STYLES[result.outcome]),
-            result.who,
+            Text(plain(result.who)),
             Text(result.policy_sha256[:12], "dim"),
-            short,
+            Text(plain(short)),
             result.gate_id,
         )
     return table
@@ -60,7 +61,7 @@ def gates_view(results: tuple[GateResult, ...]) -> RenderableType:
 def _row(check: GateCheck) -> tuple[str | Text, ...]:
     interval = NONE if check.low is None or check.high is None else f"{_figure(check.low)} to {_figure(check.high)}"
     return (
-        Text(_named(check)),
+        Text(plain(_named(check))),
         _figure(check.candidate),
         _figure(check.baseline),
         _figure(check.observed),
@@ -68,7 +69,7 @@ def _row(check: GateCheck) -> tuple[str | Text, ...]:
         _figure(check.threshold),
         f"{check.n:,}",
         Text(check.outcome, STYLES[check.outcome]),
-        Text(check.reason, "dim"),
+        Text(plain(check.reason), "dim"),
     )
 
 

@@ -16,6 +16,7 @@ from pointsman.explain import explain
 from pointsman.gate import gate, gates
 from pointsman.label import label
 from pointsman.log import log_app
+from pointsman.plain_text import plain
 from pointsman.promotions import promotions_app
 from pointsman.reference import reference_app
 from pointsman.report import report
@@ -58,5 +59,5 @@ def main() -> None:
     try:
         app()
     except PointsmanError as error:
-        Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True, highlight=False)
+        Console(stderr=True).print(f"[bold red]error:[/] {escape(plain(str(error)))}", soft_wrap=True, highlight=False)
         sys.exit(1)

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from contracts.promotion import AliasMove, AliasTarget, Promotion
 from gateway.admin.bodies import Promotions
+from pointsman.plain_text import plain
 from pointsman.traffic_view import when
 
 STYLES: Final = {"pending": "yellow", "approved": "green", "refused": "red"}
@@ -45,9 +46,9 @@ def _promotion(one: Promotion) -> tuple[Text, ...]:
         Text(one.candidate.digest[:12], "dim"),
         Text(one.champion.version),
         Text(one.state, STYLES.get(one.state, "dim")),
-        Text(one.why),
-        Text(one.who or ""),
-        Text(one.reason),
+        Text(plain(one.why)),
+        Text(plain(one.who or "")),
+        Text(plain(one.reason)),
         Text(one.promotion_id),
     )
 

@@ -23,6 +23,7 @@ from pointsman.admin_client import AdminClient, admin_address, admin_client
 from pointsman.configuration import load_settings
 from pointsman.gate_pinning import Named, required_by
 from pointsman.identity import user_name
+from pointsman.plain_text import plain
 from pointsman.traffic_view import differences, fleet_view, history_view, models_view, plan_view
 
 T = TypeVar("T")
@@ -356,4 +357,4 @@ def print_out(value: Contract, view: RenderableType, *, as_json: bool) -> None:
 
 def say(style: str, text: str) -> None:
     """One line to stderr."""
-    Console(stderr=True).print(Text(text, style), soft_wrap=True)
+    Console(stderr=True).print(Text(plain(text), style), soft_wrap=True)

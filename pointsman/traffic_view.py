@@ -14,6 +14,7 @@ from rich.text import Text
 from contracts.plan import CHAMPION, Change, Plan, VersionRef
 from gateway.admin.bodies import ModelRow, Models, Monitors, VersionRow, Workers
 from gateway.traffic.shares import share_text
+from pointsman.plain_text import plain
 
 BAR_CELLS: Final = 40
 COLOURS: Final = ("cyan", "magenta", "yellow", "blue", "red", "bright_green", "bright_magenta", "bright_yellow")
@@ -51,12 +52,14 @@ def fleet_view(plan: Plan, workers: Workers, monitors: Monitors) -> RenderableTy
         if worker not in follow or reason:
             at = worker.applied.get(plan.model)
             where = f"revision {at}" if at else "nothing yet"
-            lines.append(Text(f"{worker.name} at {where}: {reason or 'it is on its way'}", "yellow"))
-    lines += [Text(f"warning: {warning}", "yellow") for warning in workers.warnings]
+            lines.append(Text(f"{worker.name} at {where}: {plain(reason or 'it is on its way')}", "yellow"))
+    lines += [Text(f"warning: {plain(warning)}", "yellow") for warning in workers.warnings]
     for monitor in monitors.monitors:
         said = f"monitor {monitor.member}: {monitor.lag_records:,} records behind"
         lines.append(
-            Text(f"{said}; {monitor.problem}" if monitor.problem else said, "yellow" if monitor.problem else "dim")
+            Text(
+                f"{said}; {plain(monitor.problem)}" if monitor.problem else said, "yellow" if monitor.problem else "dim"
+            )
         )
     return Group(*lines)
 
@@ -70,10 +73,10 @@ def history_view(changes: tuple[Change, ...]) -> RenderableType:
         table.add_row(
             str(change.revision),
             when(change.at_us),
-            escape(change.who),
+            escape(plain(change.who)),
             escape(change.verb),
             escape("; ".join(differences(change.before, change.after))),
-            escape(change.reason),
+            escape(plain(change.reason)),
         )
     return table
 
@@ -173,7 +176,7 @@ def _kept(plan: Plan) -> list[Text]:
 def _rejection(model: str, row: VersionRow) -> Text:
     since = f" since {when(row.since_us)} UTC" if row.since_us is not None else ""
     how = "rejected" if row.state == "rejected" else f"{row.state}, but files of its number are rejected"
-    return Text(f"version {row.version} of {model} is {how}{since}: {row.reason}", STATE_COLOURS["rejected"])
+    return Text(f"version {row.version} of {model} is {how}{since}: {plain(row.reason)}", STATE_COLOURS["rejected"])
 
 
 def _versions(row: ModelRow) -> Text:

@@ -3,7 +3,7 @@
 A bare "5" is refused: it may mean five percent or five times everything. Reads no plan.
 """
 
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from math import floor
 
 from contracts.errors import InvalidInput
@@ -15,13 +15,14 @@ def parse_share(text: str) -> float:
     number, percent, rest = text.strip().partition("%")
     try:
         value = Decimal(number.strip())
-    except InvalidOperation:
+        part = float(value / 100 if percent else value)
+    except (ArithmeticError, ValueError):
         raise InvalidInput(f'share {text!r}: write a percentage such as "5%" or a fraction such as "0.05"') from None
     if rest or not value.is_finite():
         raise InvalidInput(f'share {text!r}: write a percentage such as "5%" or a fraction such as "0.05"')
     if not percent and value >= 1:
         raise InvalidInput(f'share {text!r} is ambiguous: write "{value}%", or a fraction below 1 such as "0.05"')
-    return checked_share(float(value / 100 if percent else value))
+    return checked_share(part)
 
 
 def checked_share(share: float) -> float:

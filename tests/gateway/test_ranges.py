@@ -147,6 +147,7 @@ def test_a_share_is_a_percentage_or_a_fraction(text, share):
         ("5% now", "write a percentage"),
         ("nan", "write a percentage"),
         ("Infinity%", "write a percentage"),
+        ("1e9999999%", "write a percentage"),
         ("101%", "between 0% and 100%"),
         ("-1%", "between 0% and 100%"),
         ("-0.1", "between 0% and 100%"),
