@@ -30,6 +30,7 @@ from monitor.pages.rows import (
 )
 from pointsman.addresses import http_client, monitor_address, reason_of
 from pointsman.configuration import load_settings
+from pointsman.plain_text import plain
 
 TIMEOUT_SECONDS: Final = 60.0
 FEATURES_MAX: Final = 15
@@ -77,7 +78,7 @@ def show(console: Console, model: str, rows: Sequence[Statistic]) -> None:
         Text(model, style="bold"), Text(f"{rows[0].from_} to {rows[0].to} of event time", style="bright_black")
     )
     for attention in look_first(named, []):
-        console.print(_status(attention.status), Text(attention.sentence))
+        console.print(_status(attention.status), Text(plain(attention.sentence)))
     console.print(_overview(named))
     console.print(_drift(named))
     sliced = [row for row in rows if row.slice]
@@ -103,7 +104,7 @@ def _drift(variants: dict[str, list[Statistic]]) -> Table:
     more = f"; {len(features) - len(shown)} more in --json" if len(shown) < len(features) else ""
     table = _table(f"Drift (PSI against the reference{more})", ["feature", *map(_head, variants)])
     for feature in shown:
-        table.add_row(feature, *(_psi(find(rows, "psi", feature)) for rows in variants.values()))
+        table.add_row(Text(plain(feature)), *(_psi(find(rows, "psi", feature)) for rows in variants.values()))
     return table
 
 
@@ -112,7 +113,7 @@ def _slices(rows: Sequence[Statistic], statistic: str) -> Table:
     table = _table(f"Slices ({title(statistic)})", ["slice", *(_head(variant_name(*key)) for key in variants)])
     for name in sorted({row.slice for row in rows}):
         own = [[row for row in held if row.slice == name] for held in variants.values()]
-        table.add_row(name, *(_figure(find(found, statistic)) for found in own))
+        table.add_row(Text(plain(name)), *(_figure(find(found, statistic)) for found in own))
     return table
 
 

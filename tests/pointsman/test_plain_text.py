@@ -8,12 +8,14 @@ from rich.console import Console
 
 from contracts.plan import Change, VersionRef
 from contracts.promotion import Promotion
+from contracts.statistic import Statistic
 from gateway.admin.bodies import ModelRow, Models, Monitors, Promotions, VersionRow, Workers
 from gateway.fleet.worker_status import WorkerStatus
 from gateway.traffic import shifts
 from pointsman.gate_view import gate_view, gates_view
 from pointsman.plain_text import plain
 from pointsman.promotions_view import promotions_view
+from pointsman.report import show
 from pointsman.traffic_view import fleet_view, history_view, models_view
 from tests.gateway.gate_results import gate_result
 
@@ -55,6 +57,19 @@ CHECKED = replace(gate_result(), checks=tuple(replace(check, reason=ODD) for che
 def test_a_strangers_text_is_shown_and_not_obeyed(view):
     out = io.StringIO()
     Console(file=out, width=1000).print(view)
+
+    assert SHOWN in out.getvalue()
+    assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(out.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("feature", "cut", "statistic"), [(ODD, "", "psi"), ("", ODD, "auc")], ids=["feature", "slice"]
+)
+def test_a_feature_and_a_slice_may_be_called_anything(feature, cut, statistic):
+    told = {"model": "m", "version": "1", "variant": "champion", "from_": "a", "to": "b", "low": None, "high": None}
+    row = Statistic(feature=feature, slice=cut, statistic=statistic, value=0.5, n=500, status="alarm", **told)
+    out = io.StringIO()
+    show(Console(file=out, width=1000), "m", [row])
 
     assert SHOWN in out.getvalue()
     assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(out.getvalue())
