@@ -58,6 +58,8 @@ SHADOWS_MAX = 256
 QUEUE_MAX = 1024
 """Requests that may wait for one version; one more is refused."""
 SWEEP_SECONDS = 1.0
+CACHE_SECONDS = 600.0
+"""How often the cache hears which versions are in use."""
 LOADING_PATIENCE_SECONDS = 10.0
 """A worker whose models take longer to load answers meanwhile that it is not ready."""
 SHADOW_NICENESS = 10
@@ -284,6 +286,7 @@ async def _ticks(settings: Settings, worker: Worker, edge: Edge) -> None:
         group.create_task(every(seconds, worker.models.plan_tick, "plan store", changed))
         seconds = settings.registry_poll_seconds
         group.create_task(every(seconds, worker.models.registry_tick, "registry", until_next_poll))
+        group.create_task(every(CACHE_SECONDS, worker.models.mark_used, "cache"))
 
 
 def spare_the_collector() -> None:

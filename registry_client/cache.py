@@ -111,7 +111,7 @@ class VersionCache:
                 self._discard(path)
                 return None
             self._intact.add(digest)
-        os.utime(path)
+        mark_used(path)
         return path
 
     def remember(self, model: str, version: str, known: Known) -> None:
@@ -252,6 +252,14 @@ def _read(path: Path) -> bytes | None:
         return path.read_bytes()
     except FileNotFoundError:
         return None
+
+
+def mark_used(path: Path) -> None:
+    """Say that the version in this folder of a cache is in use now: it makes room after all that were used before. A folder
+    that is gone is no trouble: its files are fetched again by who needs them.
+    """
+    with suppress(FileNotFoundError):
+        os.utime(path)
 
 
 def _used_ns(path: Path) -> int:

@@ -14,6 +14,7 @@ from contracts.plan import VersionRef
 from gateway.models.serving import Runner
 from gateway.models.sessions import Session
 from gateway.models.version_states import VersionStates
+from registry_client.cache import mark_used
 from registry_client.registry import FetchedVersion, RegistryClient
 
 LOADS_AT_ONCE_MAX = 2
@@ -61,6 +62,13 @@ class Loaded:
         """Let go of every version of a model that is not wanted."""
         for key in [key for key in self._runners if key[0] == model and key[1] not in wanted]:
             del self._runners[key]
+
+    def mark_used(self) -> None:
+        """Tell the cache which versions are in use: who was fetched long ago may be the champion, which has to start without
+        the registry, too. Blocks on the disk; raises OSError.
+        """
+        for runner in list(self._runners.values()):
+            mark_used(runner.session.fetched.path)
 
     async def _fetch_and_load(self, model: str, ref: VersionRef) -> Runner:
         with self.states.trying(model, ref.version):

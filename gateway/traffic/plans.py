@@ -175,6 +175,10 @@ class Models:
                 with self._noting(model):
                     await self._look_at(model)
 
+    async def mark_used(self) -> None:
+        """Keep the files of what is loaded in the cache, whatever else is fetched."""
+        await asyncio.to_thread(self._loaded.mark_used)
+
     async def _look_at(self, model: str) -> None:
         try:
             known = Known(await self._registry.pointers(model), tuple(await self._registry.versions(model)))

@@ -12,6 +12,7 @@ from contracts.wire import encode
 from gateway.traffic import shifts
 from gateway.traffic.plan_floor import Applied
 from registry_client.folder import FolderRegistry
+from registry_client.limits import Limits
 from tests.gateway.plan_host import CLOCK, looked, settled, state
 
 
@@ -33,6 +34,24 @@ def test_without_a_store_and_without_a_registry_the_last_good_plan_serves(host):
         return state(second)
 
     assert asyncio.run(run()) == (2, "2", ["1", "2"])
+
+
+def test_a_champion_of_long_ago_starts_without_the_registry_however_much_was_fetched_since(host):
+    host.alias(champion="1")
+    registry = FolderRegistry(host.path / "models", host.path / "cache", Limits(cached_versions_max=2))
+
+    async def run():
+        models = host.worker(registry=registry)
+        await models.start()
+        for version in "23":
+            await models.mark_used()
+            await registry.fetch("m", version)
+        shutil.rmtree(host.path / "models")
+        later = host.worker()
+        await later.start()
+        return state(later)
+
+    assert asyncio.run(run()) == (1, "1", ["1"])
 
 
 def test_a_registry_that_says_nothing_holds_nobody_up_who_has_a_last_good_plan(host):
