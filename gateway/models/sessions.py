@@ -87,6 +87,7 @@ async def load_session(
     threads: int = 1,
     rows: int = TRIAL_ROWS,
     clock: Callable[[], int] = time.perf_counter_ns,
+    seconds_max: float | None = None,
 ) -> Session:
     """Load, try and warm a version in a thread of its own; ModelRejected says why it cannot be served.
 
@@ -95,28 +96,48 @@ async def load_session(
         threads: threads of one run; with 1 it runs in the thread that calls it.
         rows: the batch that is tried and warmed beside single rows.
         clock: nanoseconds that never go back, to measure `run_us`.
+        seconds_max: after so long its trial is ended, so that a graph that never ends holds nobody up; None: never.
     """
+    stop = Stop()
+    timer = None if seconds_max is None else asyncio.get_running_loop().call_later(seconds_max, stop.set)
     try:
-        loaded = await asyncio.to_thread(load, fetched.path, fetched.metadata, threads=threads, rows=rows, clock=clock)
+        loaded = await asyncio.to_thread(
+            load, fetched.path, fetched.metadata, threads=threads, rows=rows, clock=clock, stop=stop
+        )
     except ModelRejected as error:
-        raise ModelRejected(f"{fetched.model} version {fetched.version}: {error}") from None
+        late = f"loading and trying it took longer than {seconds_max:g} seconds" if stop.options.terminate else error
+        raise ModelRejected(f"{fetched.model} version {fetched.version}: {late}") from None
+    finally:
+        if timer is not None:
+            timer.cancel()
+        stop.set()  # or a trial that nobody waits for any more, as at the end of a worker, would go on
     return Session(fetched, loaded.run, loaded.trial)
 
 
-def load(path: Path, metadata: ModelMetadata, *, threads: int, rows: int, clock: Callable[[], int]) -> Loaded:
+def load(
+    path: Path,
+    metadata: ModelMetadata,
+    *,
+    threads: int,
+    rows: int,
+    clock: Callable[[], int],
+    stop: Stop | None = None,
+) -> Loaded:
     """The blocking part of `load_session`. Without an `input_example.json` the trial is one row of zeros, whose answer
-    may be NaN but must have the declared shape: a version that never ran anywhere gets no traffic.
+    may be NaN but must have the declared shape: a version that never ran anywhere gets no traffic. Once `stop` is set each
+    run fails.
     """
+    options = None if stop is None else stop.options
     runtime = _open(path / GRAPH, threads)
     inputs, outputs = _tensors(runtime.get_inputs()), _tensors(runtime.get_outputs())
     plain: RunPlainly = runtime.run
     example = (path / EXAMPLE).read_bytes() if (path / EXAMPLE).exists() else None
     if any(tensor.type in MAPS for tensor in outputs):
-        scores = _scores(plain, inputs, outputs, metadata, example)
+        scores = _scores(plain, inputs, outputs, metadata, example, options)
         plain, outputs = unmapped(plain, scores), as_tensors(outputs, scores)
     signature = signature_of(inputs, outputs, metadata)
     intake_of(signature)
-    run = _runner(plain, signature)
+    run = _runner(plain, signature, options)
     if example is not None:
         feeds = read_example(example, signature)
         trial = try_out(run, signature, feeds, what=EXAMPLE, finite=True, rows=rows, clock=clock)
@@ -136,6 +157,7 @@ def _scores(
     outputs: Sequence[GraphTensor],
     metadata: ModelMetadata,
     example: bytes | None,
+    options: onnxruntime.RunOptions | None,
 ) -> tuple[Scores, ...]:
     """The classes of outputs that are maps: only a run tells them."""
     asked = signature_of(inputs, [tensor for tensor in outputs if tensor.type not in MAPS], _without_task(metadata))
@@ -143,7 +165,7 @@ def _scores(
     feeds = zeros(asked) if example is None else read_example(example, asked)
     what = "a row of zeros" if example is None else EXAMPLE
     try:
-        given = run([tensor.name for tensor in outputs], feeds, None)
+        given = run([tensor.name for tensor in outputs], feeds, options)
     except Exception as error:
         raise ModelRejected(f"fails on {what}: {reason_of(error)}") from error
     return scores_of(outputs, given)
@@ -180,12 +202,12 @@ def _open(graph: Path, threads: int) -> onnxruntime.InferenceSession:
         raise ModelRejected(f"onnxruntime cannot load it: {reason_of(error)}") from error
 
 
-def _runner(plain: RunPlainly, signature: Signature) -> Run:
+def _runner(plain: RunPlainly, signature: Signature, options: onnxruntime.RunOptions | None) -> Run:
     names = [spec.name for spec in signature.outputs]
 
     def run(feeds: Mapping[str, Array]) -> list[Any]:
         try:
-            outputs = plain(names, feeds, None)
+            outputs = plain(names, feeds, options)
         except Exception as error:
             raise ModelFailed(reason_of(error)) from error
         return outputs

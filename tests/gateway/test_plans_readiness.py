@@ -6,7 +6,8 @@ import pytest
 from msgspec.structs import replace
 
 from contracts.errors import NotFound, NotReady
-from tests.gateway.plan_host import looked, state
+from gateway.models.sessions import load_session
+from tests.gateway.plan_host import looked, settled, state
 
 
 def test_an_alias_that_cannot_be_served_is_no_reason_not_to_serve_the_others(host):
@@ -41,6 +42,31 @@ def test_an_alias_that_cannot_be_served_is_no_reason_not_to_serve_the_others(hos
     assert four.reason.startswith("onnxruntime cannot load it")
     assert [row["reason"] for row in index[2:]] == ["not in use", f"rejected: {four.reason}"]
     assert (four.version, four.state, four.since_us) == ("4", "rejected", 1_000_000)
+
+
+def test_an_alias_of_a_version_that_never_ends_holds_up_neither_the_start_nor_a_shift(host):
+    host.put("4", host.graphs.loop(2**62).SerializeToString())
+    host.alias(champion="1", endless="4")
+
+    async def load(fetched):
+        return await load_session(fetched, seconds_max=0.2 if fetched.version == "4" else None)
+
+    async def run():
+        models = host.worker()
+        models._loaded._load = load
+        await models.start()
+        before = state(models)
+        two = await host.ref("2")
+        await host.shift(lambda plan: replace(plan, revision=2, champion=two))
+        await settled(models)
+        return before, state(models), models.states()
+
+    before, after, states = asyncio.run(run())
+
+    assert before == (1, "1", ["1"])
+    assert after == (2, "2", ["2"])
+    (four,) = states["m"]
+    assert four.reason == "loading and trying it took longer than 0.2 seconds"
 
 
 def test_a_version_that_is_being_loaded_says_so_and_a_rejection_goes_when_it_loads(host):

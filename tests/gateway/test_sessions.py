@@ -190,7 +190,7 @@ def test_a_failure_inside_the_graph_names_the_node_and_no_path(shelf, graphs, ca
 
 
 def test_an_endless_run_is_stopped_from_another_thread(shelf, graphs):
-    """The trial of such a graph never ends: what takes its place here is a graph that is slow on large inputs only."""
+    """The trial of such a graph is ended, too: what takes its place here is a graph that is slow on large inputs only."""
     trips = graphs.loop(1)
     body = trips.graph.node[0]
     body.input[0] = "count"
@@ -205,6 +205,15 @@ def test_an_endless_run_is_stopped_from_another_thread(shelf, graphs):
         session.run({"x": np.full((1, 2), 1e18, np.float32)}, stop)
 
     assert session.run({"x": np.full((1, 2), 3, np.float32)}, Stop())[0].tolist() == [[6.0, 6.0]]
+
+
+@pytest.mark.parametrize("example", [None, {"x": [[1, 2]]}])
+def test_a_trial_that_never_ends_is_ended_and_says_so(shelf, graphs, example):
+    documents = {} if example is None else {"input_example": example}
+    fetched = shelf.put(graphs.loop(2**62), **documents)
+
+    with pytest.raises(ModelRejected, match=r"^m version 1: loading and trying it took longer than 0\.2 seconds$"):
+        opened(fetched, seconds_max=0.2)
 
 
 def test_a_version_is_loaded_and_tried_in_a_thread_of_its_own(shelf, graphs):
