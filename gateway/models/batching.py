@@ -2,8 +2,9 @@
 
 Enters: work: fitted inputs of one request and its deadline. Leaves: the work, over, told together with the work of the same
 run. A batch is whatever arrived while the last run was busy. A version whose rows are short runs on the event loop, at
-once, as many rows as fit into `inline_us_max`; any other runs in a thread. Never waits for company, never mixes shapes,
-and never lets one bad request fail its neighbours: a batch that fails is run again one by one.
+once, as many rows as fit into `inline_us_max`; any other, and a request of more rows than those, runs in a thread. Never
+waits for company, never mixes shapes, and never lets one bad request fail its neighbours: a batch that fails is run again
+one by one.
 
 Bounds: `rows_max` rows a run, `queue_max` requests waiting, and no request that would wait beyond its deadline, or, where
 more is asked than can be answered, beyond a part of it: one more is `Overloaded`.
@@ -80,7 +81,7 @@ class Batcher:
         self._rows_waiting = 0
         self._asked_ns = 0
         self._free_ns = 0
-        self._busy = False
+        self._busy = self._threaded = False
         self._overruns = 0
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -100,7 +101,7 @@ class Batcher:
             self._loop = asyncio.get_running_loop()
         now_ns = self._mono_ns()
         wait_ns = self._wait_ns(now_ns)
-        if wait_ns or not self.inline or len(self._waiting) + len(works) > self._queue_max:
+        if wait_ns or not self.inline or self._threaded or len(self._waiting) + len(works) > self._queue_max:
             self._queue_checked(works, told, now_ns, wait_ns)
         else:
             self._standing.seen(now_ns, 0, 0)
@@ -132,7 +133,7 @@ class Batcher:
                 refused.append(work)
                 continue
             self._queue((work,), told, now_ns)
-            if not self.inline:
+            if not self.inline or self._threaded:
                 self._watch_deadline(work, told, now_ns)
         if refused:
             told(refused)
@@ -150,11 +151,19 @@ class Batcher:
 
     def _go_on(self) -> None:
         """Run what waits: now on the event loop, or as soon as a thread is free."""
-        if self.inline:
+        if self.inline and not self._is_long():
             self._start()
-        else:
-            self._asked_ns = self._mono_ns()
-            self._slots.ask(self._start_in_thread)
+            return
+        if self.inline:
+            self._threaded = True
+            self._watch_waiting()
+        self._asked_ns = self._mono_ns()
+        self._slots.ask(self._start_in_thread)
+
+    def _is_long(self) -> bool:
+        """Whether what runs next is one request of more rows than a run may have."""
+        fitted = self._waiting[0][0].fitted if self._waiting else None
+        return fitted is not None and fitted.rows > self._rows_max
 
     def _wait_ns(self, now_ns: int) -> int:
         """How long whoever comes now would wait. Where nothing is ahead that is no time: only runs mend an estimate."""
@@ -169,6 +178,12 @@ class Batcher:
         assert self._loop is not None, "known since the first request"
         seconds = max(0.0, (work.deadline_ns - now_ns) / 1e9)
         work.timer = self._loop.call_later(seconds, self._out_of_time, work, told, seconds)
+
+    def _watch_waiting(self) -> None:
+        now_ns = self._mono_ns()
+        for work, told in self._waiting:
+            if work.timer is None and not work.over:
+                self._watch_deadline(work, told, now_ns)
 
     def _out_of_time(self, work: Work, told: Told, seconds: float) -> None:
         if not work.over:
@@ -196,7 +211,7 @@ class Batcher:
         assert self._loop is not None, "known since the first request"
         batch = self._take()
         if not batch:
-            self._busy = False
+            self._busy = self._threaded = False
             self._slots.give_back()
             return
         works, rows, started_ns = [work for work, _ in batch], rows_of(batch), self._mono_ns()
@@ -218,8 +233,7 @@ class Batcher:
         self._overruns += 1
         if self._overruns >= INLINE_OVERRUNS_MAX:
             self.inline = False
-            for work, told in self._waiting:
-                self._watch_deadline(work, told, self._mono_ns())
+            self._watch_waiting()
             logging.getLogger("pointsman.gateway").warning(
                 "%s held up the event loop for %.0f ms; it runs in a thread from now on", self._label, spent_us / 1000
             )
@@ -275,6 +289,7 @@ class Batcher:
         if steps:
             self._loop.call_soon(self._pass_on, steps - 1)
         else:
+            self._threaded = False
             self._slots.give_back()
             self._next()
 

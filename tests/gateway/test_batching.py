@@ -1,6 +1,7 @@
 """Batches gather what arrived, keep requests apart, and hold their bounds."""
 
 import asyncio
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -276,6 +277,45 @@ def test_a_run_in_a_thread_keeps_nobody_beyond_its_own_deadline(graphs, loaded, 
         return ended == [hasty, patient]
 
     assert asyncio.run(run()), "each by its own deadline, though they ran together"
+
+
+def test_a_request_of_more_rows_than_fit_on_the_loop_runs_in_a_thread_and_the_others_on_the_loop(
+    graphs, loaded, batcher
+):
+    async def run():
+        session = await loaded(graphs.identity())
+        session.row_us = 1_000.0
+        threads, run_it = [], session.run
+
+        def noted(feeds, stop=None):
+            threads.append(threading.get_ident())
+            return run_it(feeds, stop)
+
+        session.run = noted
+        queue = batcher(session, inline_us_max=3_000.0)
+        asked = [ask(queue, fitted(session, *[[number, 0]] * rows))[0] for number, rows in enumerate((1, 9, 1))]
+        rans = await asyncio.gather(*asked)
+        rans.append(await ask(queue, fitted(session, [3, 0]))[0])
+        return [answer(ran)[0] for ran in rans], [thread == threading.get_ident() for thread in threads]
+
+    assert asyncio.run(run()) == ([0, 1, 2, 3], [True, False, True, True])
+
+
+def test_whoever_waits_behind_a_long_request_is_told_at_the_own_deadline(graphs, loaded, batcher):
+    async def run():
+        session = await loaded(graphs.hanging())
+        session.row_us = 1_000.0
+        queue = batcher(session, inline_us_max=3_000.0)
+        rows = [[0.0]] * 8
+        patient, hasty = Asked(fitted(session, [2e8], *rows), 400_000_000), Asked(fitted(session, [0.0]), 50_000_000)
+        queue.run([patient], told)
+        queue.run([hasty], told)
+        for one, milliseconds in ((hasty, 50), (patient, 400)):
+            with pytest.raises(DeadlineExceeded, match=f"no answer within {milliseconds} ms"):
+                await one.result
+        return answer(await ask(queue, fitted(session, [0.0]))[0])
+
+    assert asyncio.run(run()) == [0.0]
 
 
 def test_a_batch_is_made_up_when_its_turn_comes_not_when_another_version_s_run_begins(graphs, loaded, batcher):
