@@ -7,18 +7,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.errors import DeadlineExceeded, InvalidInput, ModelFailed, Overloaded
+from contracts.errors import DeadlineExceeded, InvalidInput, LogUnavailable, ModelFailed, Overloaded
 from contracts.plan import VersionRef
 from contracts.prediction import Prediction
 from contracts.wire import decode
 from gateway import recorder as recording
 from gateway.attempt import Attempt
-from gateway.clock import system_clock
+from gateway.clock import Clock, system_clock
 from gateway.metrics import Gauges, Meter, Snapshot
 from gateway.recorder import Recorder
-from gateway.records import Origin
+from gateway.records import Origin, in_runs
 from gateway.traffic.routing import Route, Variant
 from prediction_log.spool import writer as writing
+from prediction_log.spool.segment import Kind
 from prediction_log.spool.writer import open_writer
 
 
@@ -57,6 +58,62 @@ def test_a_record_too_large_for_the_log_is_refused_alone(tmp_path, monkeypatch, 
     assert list(heard.values()) == [None, None]
 
 
+def test_records_that_are_together_more_than_may_wait_are_stored_one_after_the_other(tmp_path, monkeypatch):
+    monkeypatch.setattr(writing, "PENDING_BYTES_MAX", 6_000)
+    monkeypatch.setattr(recording, "BATCH_BYTES_MAX", 1_000, raising=False)
+    attempts = [failed("x" * 2_000) for _ in range(4)]
+    heard = []
+
+    async def run():
+        log = await open_writer(tmp_path, "worker-0", disk_reserve_bytes=0)
+        recorder = Recorder(log, Meter(Snapshot()), system_clock(), Origin("w", "0"))
+        recorder.durably(attempts, lambda those, refused: heard.extend((attempts.index(one), refused) for one in those))
+        recorder.commit()
+        await log.aclose()
+        return log.last_seq
+
+    assert asyncio.run(run()) == 4
+    assert heard == [(number, None) for number in range(4)]
+
+
+def test_what_the_log_does_not_take_is_not_counted_as_a_record(tmp_path):
+    meter = Meter(Snapshot())
+    heard = []
+
+    async def run():
+        log = await open_writer(tmp_path, "worker-0", disk_reserve_bytes=0)
+        recorder = Recorder(log, meter, system_clock(), Origin("w", "0"))
+        recorder.durably([failed(None)], lambda _, refused: heard.append(refused))
+        recorder.commit()
+        await log.aclose()
+        recorder.durably([failed(None), failed(None)], lambda _, refused: heard.append(refused))
+
+    asyncio.run(run())
+
+    assert [type(refused) for refused in heard] == [type(None), LogUnavailable]
+    assert [count for _, count in meter.snapshot(Gauges()).predictions] == [1]
+
+
+def test_the_time_of_an_answer_ends_when_its_record_is_durable(tmp_path, monkeypatch):
+    meter = Meter(Snapshot())
+    now_ns = [1_000_000]
+    attempt = failed(None)
+    attempt.failure, attempt.answered, attempt.ran = None, True, object()
+
+    async def run():
+        log = await open_writer(tmp_path, "worker-0", disk_reserve_bytes=0, durability="power")
+        recorder = Recorder(log, meter, Clock(now_us=int, mono_ns=lambda: now_ns[0], new_id=str), Origin("w", "0"))
+        monkeypatch.setattr(recorder, "_records", lambda _: [(Kind.PREDICTION, b"", b"{}")])
+        recorder.durably([attempt], lambda _, __: None)
+        now_ns[0] = 3_000_000_000  # a disk that takes its time
+        await log.aclose()
+
+    asyncio.run(run())
+
+    ((_, cells),) = meter.snapshot(Gauges()).latency
+    assert cells[-1] == 3_000_000
+
+
 VARIANTS = [
     Variant("champion", VersionRef(version="1", digest="d"), "champion", 1.0),
     Variant("shadow-2", VersionRef(version="2", digest="e"), "shadow", 0.5),
@@ -92,10 +149,9 @@ def attempt_of(number, kind):
 @given(st.lists(KINDS, min_size=1, max_size=8))
 def test_each_failure_has_a_record_of_its_own_whatever_it_shares_with_others(kinds):
     attempts = [attempt_of(number, kind) for number, kind in enumerate(kinds)]
-    meter = Meter(Snapshot())
-    recorder = Recorder(None, meter, system_clock(), Origin("w", "0"))
+    recorder = Recorder(None, Meter(Snapshot()), system_clock(), Origin("w", "0"))
 
-    records = recorder._records(attempts)
+    records = recorder._records(in_runs(attempts))
 
     for number, (kind, (_, shared, own)) in enumerate(zip(kinds, records, strict=True)):
         said = decode(Prediction, shared + own)
@@ -127,7 +183,8 @@ def test_failures_of_one_kind_begin_alike_and_are_counted_together():
     }
     attempts = [attempt_of(number, kind | {"failure": Overloaded("too many")}) for number in range(5)]
 
-    records = recorder._records(attempts)
+    records = recorder._records(in_runs(attempts))
+    recorder.later(attempts)
 
     assert len({shared for _, shared, _ in records}) == 1
     assert b"too many" in records[0][1]
