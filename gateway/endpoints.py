@@ -134,7 +134,8 @@ class DataPlane:
         """An inference that did not come by the fast lane (it asked for `100 Continue`)."""
         body = await self._body(request)
         target = target_of(request.scope["raw_path"])
-        assert target is not None, "the route only matches inference paths"
+        if target is None:  # the route saw the path without its escapes
+            raise HTTPException(404)
         client = request.client.host if request.client else ""
         asker = SlowAsker(asyncio.get_running_loop().create_future(), client)
         self._inference.answer([Arrival(target, request.headers.raw, body, asker, self._clock.mono_ns())])
@@ -180,7 +181,7 @@ class DataPlane:
                 return _response(self._inference.refuse(status_of(error), str(error), error.code))
             except ClientDisconnect:
                 return Response(status_code=400)  # nobody is there to read it
-            except msgspec.MsgspecError as error:
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
                 return _response(self._inference.refuse(400, f"body: {error}", InvalidInput.code))
 
         return refusing

@@ -123,6 +123,8 @@ def test_a_zoo_of_paths_and_headers_is_refused_in_the_one_error_shape(echo):
             404,
             "model 'echo' has no version or alias '99': there are 1, 2, champion, other",
         ),
+        ("/v2/models/echo/%69nfer", {}, 404, "POST /v2/models/echo/infer: Not Found"),
+        ("/v2/models/echo%ff/infer", {}, 404, "POST /v2/models/echo\ufffd/infer: Not Found"),
         ("/v2/models/echo/infer", {"content-encoding": "gzip"}, 400, "content-encoding 'gzip' is not undone here"),
         ("/v2/models/echo/infer", {"inference-header-content-length": "10"}, 400, "binary tensors"),
     ]
@@ -132,4 +134,8 @@ def test_a_zoo_of_paths_and_headers_is_refused_in_the_one_error_shape(echo):
             assert refused.status_code == status, (path, headers, refused.text)
             assert refused.json()["error"].startswith(reason)
             assert refused.headers["content-type"] == "application/json"
+        for content in (b'{"ready": "\xff"}', b'{"ready":' * 100_000):
+            refused = client.post("/v2/repository/index", content=content)
+            assert (refused.status_code, refused.headers["content-type"]) == (400, "application/json"), refused.text
+            assert refused.json()["error"].startswith("body: ")
         assert client.post("/v2/models/echo/infer", content=GOOD).status_code == 200
