@@ -1,12 +1,15 @@
 """The metrics page: all slots of the host added up, whichever worker is asked.
 
-Enters: the snapshots of every slot. Leaves: the Prometheus text. Counters and histograms add up over slots, the plan
-revision is the smallest of all live workers: the one the slowest of them applies. Never counts anything itself.
+Enters: the snapshots of every slot. Leaves: the Prometheus text. Counters and histograms add up over all slots that ever
+were, so that they do not go back while a worker is started again; gauges are those of live workers: the plan revision is the
+smallest of them, the one the slowest applies. Never counts anything itself. Bound: SLOTS_MAX slots.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import Final
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -16,12 +19,18 @@ from gateway.metrics import LATENCY_BOUNDS_US, Labels, Snapshot, load
 from prediction_log.forward.status import ForwarderStatus, read_status
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+SLOTS_MAX: Final = 1024
+"""Files that are read of slots without a worker."""
 
 
-def page(directory: Path, slots: Iterable[str]) -> bytes:
-    """The metrics page of these slots, and of the host's forwarder where there is one."""
+def page(directory: Path, living: Iterable[str], known: Mapping[str, Snapshot] = MappingProxyType({})) -> bytes:
+    """The metrics page of the slots in `directory`, of which these have a worker, and of the host's forwarder where there
+    is one. What is `known` of a slot is not read; its worker lives.
+    """
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Host({slot: load(directory, slot) for slot in slots}))
+    live = {slot: load(directory, slot) for slot in living if slot not in known} | dict(known)
+    left = [path.stem for path in sorted(directory.glob("*.json"))[:SLOTS_MAX] if path.stem not in live]
+    registry.register(_Host(live, [load(directory, slot) for slot in left]))
     forwarder = read_status(directory.parent)
     if forwarder is not None:
         registry.register(_Forwarder(forwarder))
@@ -29,14 +38,15 @@ def page(directory: Path, slots: Iterable[str]) -> bytes:
 
 
 class _Host(Collector):
-    def __init__(self, by_slot: Mapping[str, Snapshot]) -> None:
+    def __init__(self, by_slot: Mapping[str, Snapshot], left: Sequence[Snapshot]) -> None:
         self._by_slot = by_slot
+        self._left = left
 
     def describe(self) -> Iterable[Metric]:
         return ()
 
     def collect(self) -> Iterator[Metric]:
-        snapshots = list(self._by_slot.values())
+        snapshots = [*self._by_slot.values(), *self._left]
         yield _counter(
             "pointsman_predictions",
             "Prediction records by what became of them",
@@ -69,7 +79,7 @@ class _Host(Collector):
         )
         yield _latency(pair for snapshot in snapshots for pair in snapshot.latency)
         yield from _plan_gauges(self._by_slot)
-        yield from _gauges(snapshots)
+        yield from _gauges(list(self._by_slot.values()))
 
 
 class _Forwarder(Collector):

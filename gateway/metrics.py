@@ -35,6 +35,8 @@ LATENCY_BOUNDS_US: Final = (
     5_000_000,
 )
 
+LATENCY_CELLS: Final = len(LATENCY_BOUNDS_US) + 2
+
 Labels = tuple[str, ...]
 
 
@@ -117,7 +119,7 @@ class Meter:
         except KeyError:
             if len(self._latency) >= LABEL_SETS_MAX:
                 labels = ("other",) * len(labels)
-            cells = self._latency.setdefault(labels, [0] * (len(LATENCY_BOUNDS_US) + 2))
+            cells = self._latency.setdefault(labels, [0] * LATENCY_CELLS)
         for total_us in totals_us:
             cells[bisect_left(LATENCY_BOUNDS_US, total_us)] += 1
         cells[-1] += sum(totals_us)
@@ -142,6 +144,7 @@ def save(directory: Path, slot: str, snapshot: Snapshot) -> None:
 def load(directory: Path, slot: str) -> Snapshot:
     """A slot's last snapshot; an empty one where there is none or it cannot be read (metrics may be lost, not served)."""
     try:
-        return decode(Snapshot, (directory / f"{slot}.json").read_bytes())
+        found = decode(Snapshot, (directory / f"{slot}.json").read_bytes())
     except (OSError, InvalidRecord):
         return Snapshot()
+    return found if all(len(cells) == LATENCY_CELLS for _, cells in found.latency) else Snapshot()

@@ -9,6 +9,7 @@ import logging
 import os
 import socket
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -31,7 +32,7 @@ class Report:
         self, fleet: Fleet, state_dir: Path, slot: str, log: LogWriter | None, meter: Meter, clock: Clock
     ) -> None:
         self._fleet = fleet
-        self._unheard = False
+        self._unheard = self._unsaved = False
         self._workers = state_dir / "workers"
         self._metrics = state_dir / "metrics"
         self._slot = slot
@@ -88,20 +89,30 @@ class Report:
         return self._meter.snapshot(gauges)
 
     def _save(self, number: int, counts: metrics.Snapshot) -> None:
-        """Replace the file, unless a later one stands there: threads come to an end in any order."""
+        """Replace the file, unless a later one stands there: threads come to an end in any order. A disk that does not
+        take it is told once: only the pages of the other workers lack what this one counts meanwhile.
+        """
         with self._saving:
-            if number > self._saved:
+            if number <= self._saved:
+                return
+            try:
                 self._metrics.mkdir(parents=True, exist_ok=True)
                 metrics.save(self._metrics, self._slot, counts)
-                self._saved = number
+            except OSError as error:
+                if not self._unsaved:
+                    _LOG.warning("%s cannot write down what it counts: %s", self._slot, error)
+                self._unsaved = True
+            else:
+                self._saved, self._unsaved = number, False
 
     async def page(self, models: Models) -> bytes:
-        """The metrics page of all living workers of the host."""
-        await self.save_counts(models)
-        return page(self._metrics, [status.slot for status in read_statuses(self._workers)])
+        """The metrics page of the host. It waits for no disk: what this worker counts it knows without one."""
+        living = [status.slot for status in read_statuses(self._workers)]
+        return page(self._metrics, living, {self._slot: self._counts(models)})
 
     def leave(self, models: Models) -> None:
-        """Write the last counts, and leave the host's list."""
+        """Write the last counts, and leave the host's list; where the disk does not take it, its process is gone anyway."""
         self._taken += 1
         self._save(self._taken, self._counts(models))
-        self._fleet.leave(self._slot)
+        with suppress(OSError):
+            self._fleet.leave(self._slot)

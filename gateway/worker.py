@@ -138,7 +138,8 @@ def _make_models(
     report: Report,
 ) -> Models:
     async def load(fetched: FetchedVersion) -> Session:
-        return await load_session(fetched, threads=settings.session_threads)
+        seconds = settings.model_load_timeout_seconds
+        return await load_session(fetched, threads=settings.session_threads, seconds_max=seconds)
 
     async def audit(record: Change | AliasMove | Promotion) -> None:
         if log is not None:
@@ -210,10 +211,12 @@ async def serve_worker(
         stack.callback(ticks.cancel)
         await first_of(LOADING_PATIENCE_SECONDS, worker.models.started, stop)
         serving = asyncio.create_task(server.serve(sockets=[listener]))
-        await asyncio.wait([serving, asyncio.create_task(stop.wait())], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([serving, ticks, asyncio.create_task(stop.wait())], return_when=asyncio.FIRST_COMPLETED)
         worker.data_plane.draining = True
         await first_of(settings.drain_delay_seconds, hurry)
         await server.leave(serving, hurry)
+        if ticks.done():
+            ticks.result()  # a worker that follows no plan any more ends with the reason, and is started again
 
 
 async def _drain_shadows(shadows: Shadows, hurry: asyncio.Event) -> None:

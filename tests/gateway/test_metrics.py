@@ -82,6 +82,22 @@ def test_a_new_worker_goes_on_from_the_counts_of_its_slot(tmp_path):
     )
 
 
+def test_counts_do_not_go_back_while_a_worker_is_started_again(tmp_path):
+    for slot in ("worker-0", "worker-1"):
+        meter = Meter(Snapshot())
+        count(meter)
+        meter.reject(503, "overloaded")
+        save(tmp_path, slot, meter.snapshot(Gauges(revisions={"m": 1}, log_bytes=10, log_writable=slot == "worker-0")))
+
+    shown = lines(tmp_path, "worker-0")
+
+    assert 'pointsman_rejections_total{code="503",reason="overloaded"} 2.0' in shown
+    assert any(line.startswith("pointsman_predictions_total") and line.endswith(" 2.0") for line in shown)
+    assert 'pointsman_request_duration_seconds_count{model="m",variant="champion",version="1"} 2.0' in shown
+    for line in ("pointsman_workers 1.0", "pointsman_log_writable 1.0", "pointsman_log_written_bytes 10.0"):
+        assert line in shown, f"{line}: gauges are those of living workers"
+
+
 @pytest.mark.parametrize("total_us", [0, 99, 100, 101, 1_200, 5_000_000, 99_000_000])
 def test_a_latency_falls_into_the_buckets_at_and_above_it(tmp_path, total_us):
     meter = Meter(Snapshot())
@@ -114,3 +130,11 @@ def test_a_slot_whose_file_is_no_snapshot_starts_anew(tmp_path):
 
     assert load(tmp_path, "worker-0") == Snapshot()
     assert load(tmp_path, "worker-1") == Snapshot()
+
+
+def test_counts_in_other_buckets_than_ours_are_none(tmp_path):
+    labels = ("m", "1", "champion")
+    save(tmp_path, "worker-0", Snapshot(latency=[(labels, [1, 2, 3])]))
+
+    assert load(tmp_path, "worker-0") == Snapshot()
+    assert "pointsman_workers 1.0" in lines(tmp_path, "worker-0")
