@@ -64,7 +64,7 @@ def test_an_alias_of_a_version_that_never_ends_holds_up_neither_the_start_nor_a_
     before, after, states = asyncio.run(run())
 
     assert before == (1, "1", ["1"])
-    assert after == (2, "2", ["2"])
+    assert after == (2, "2", ["1", "2"]), "version 1 has the alias champion"
     (four,) = states["m"]
     assert four.reason == "loading and trying it took longer than 0.2 seconds"
 
