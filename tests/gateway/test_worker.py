@@ -60,9 +60,10 @@ def test_a_worker_that_would_follow_no_plan_any_more_ends_with_the_reason(tmp_pa
     monkeypatch.setattr(working, "fitted_to_process", lambda limits: limits)
 
     async def run():
+        stop = asyncio.Event()
+        asyncio.get_running_loop().call_later(30, stop.set)  # nothing else would end one that lives on
         with socket.create_server(("127.0.0.1", 0)) as listener:
-            async with asyncio.timeout(60):
-                await serve_worker(settings_of(tmp_path), "worker-0", listener, asyncio.Event())
+            await serve_worker(settings_of(tmp_path), "worker-0", listener, stop)
 
     with pytest.raises(ExceptionGroup) as caught:
         uvloop.run(run())
