@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from collections.abc import Set as AbstractSet
 
+from contracts.errors import RegistryUnavailable
 from contracts.plan import VersionRef
 from gateway.models.serving import Runner
 from gateway.models.sessions import Session
@@ -42,7 +43,7 @@ class Loaded:
     async def newest(self, model: str, version: str) -> VersionRef:
         """A version with the digest that the registry's files have now, proven by loading it; raises as `runner` does."""
         with self.states.trying(model, version):
-            fetched = await self._registry.fetch(model, version)
+            fetched = await self._fetched(model, version)
             ref = VersionRef(version=version, digest=fetched.digest)
             await self.runner(model, ref)
         return ref
@@ -70,10 +71,16 @@ class Loaded:
         for runner in list(self._runners.values()):
             mark_used(runner.session.fetched.path)
 
+    async def _fetched(self, model: str, version: str, digest: str | None = None) -> FetchedVersion:
+        try:
+            return await self._registry.fetch(model, version, digest)
+        except OSError as error:  # a disk that does not take one version keeps no other from serving
+            raise RegistryUnavailable(f"{model} version {version}: its files cannot be kept: {error}") from error
+
     async def _fetch_and_load(self, model: str, ref: VersionRef) -> Runner:
         with self.states.trying(model, ref.version):
             async with self._slots:
-                fetched = await self._registry.fetch(model, ref.version, ref.digest)
+                fetched = await self._fetched(model, ref.version, ref.digest)
                 runner = self._runner_of(await self._load(fetched))
         self._runners[model, ref] = runner
         return runner

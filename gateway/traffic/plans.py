@@ -137,7 +137,7 @@ class Models:
         # a registry that takes a connection and says nothing holds nobody up who can serve without it
         await asyncio.wait([asked], timeout=self._patience_seconds if kept else None)
         if asked.done():
-            await asked
+            self._tell_break(asked)
         else:
             self._asking = asked
         for model in kept:
@@ -147,6 +147,12 @@ class Models:
         self._complete = True
         self._applied()
         self.started.set()
+
+    def _tell_break(self, asked: "asyncio.Task[None]") -> None:
+        """A first look that broke keeps nobody from the last good plans: the ticks look again."""
+        broken = asked.exception()
+        if broken is not None:
+            logging.getLogger("pointsman.gateway").error("the first look at the registry broke", exc_info=broken)
 
     async def plan_tick(self) -> None:
         """Look whether any plan changed, and follow."""
@@ -273,35 +279,45 @@ class Models:
         return await self._loaded.newest(model, version)
 
     async def _apply(self, plan: Plan) -> None:
-        """Load what the plan names, then swap the snapshot in one step.
+        """Load what the plan names, then swap the snapshot in one step; only then ask the registry about the rest.
 
         A running model keeps its old plan where a challenger cannot be loaded. One that serves nothing yet starts with
         its champion alone: the champion then stands in for the challenger, and every record says so.
         """
-        model = plan.model
-        known = self._known.get(model, Known({}, ()))
+        model, before = plan.model, self.servings.get(plan.model)
         runners = {plan.champion: await self._loaded.runner(model, plan.champion)}
         for ref in dict.fromkeys(map(shifts.ref_of, plan.challengers)):
-            await self._add(model, ref, runners, needed=model in self.servings)
+            await self._add(model, ref, runners, needed=before is not None)
+        if before is not None and before.points.plan != plan:
+            # a registry that is slow to say what an alias names holds up no shift: what was loaded for it serves on
+            self._swap(plan, dict(before.runners) | runners)
+            self._shifted(model)
         for ref in plan.warm:
             await self._add(model, ref, runners, needed=False)
-        aliased = await self._aliased(model, known, runners)
-        pinnable = {ref.version: runner for ref, runner in runners.items()} | aliased
-        union = union_of([runner.session.signature for runner in runners.values()])
-        before = self.servings.get(model)
-        rejection = partial(self._loaded.states.rejection, model)
-        self.servings[model] = Serving(
-            points_of(plan), runners, union, known.aliases, known.versions, pinnable, rejection
-        )
+        await self._load_aliased(model, runners)
+        self._swap(plan, runners)
         self._loaded.keep(model, runners.keys())
-        if before is None or before.points.plan != plan:
-            # said before the plan is on disk: whoever waits for the shift waits for the routing
-            self.errors.pop(model, None)
-            self._applied()
+        if before is None:
+            self._shifted(model)
         await self._save(plan)
         missing = [ref.version for ref in shifts.refs_of(plan) if ref not in runners and ref != plan.previous]
         if missing:
             raise NotReady(f"revision {plan.revision} is applied without versions {missing}, which cannot be loaded")
+
+    def _swap(self, plan: Plan, runners: dict[VersionRef, Runner]) -> None:
+        known = self._known.get(plan.model, Known({}, ()))
+        by_version = {ref.version: runner for ref, runner in runners.items()}
+        aliased = {alias: by_version[version] for alias, version in _loadable(known) if version in by_version}
+        union = union_of([runner.session.signature for runner in runners.values()])
+        rejection = partial(self._loaded.states.rejection, plan.model)
+        self.servings[plan.model] = Serving(
+            points_of(plan), runners, union, known.aliases, known.versions, by_version | aliased, rejection
+        )
+
+    def _shifted(self, model: str) -> None:
+        """Said before the plan is on disk: whoever waits for the shift waits for the routing."""
+        self.errors.pop(model, None)
+        self._applied()
 
     async def _save(self, plan: Plan) -> None:
         """Keep the plan for a start without the store; a disk that does not take it costs no request."""
@@ -322,18 +338,15 @@ class Models:
                 raise
             self._log_once(f"{model} {ref.version}", f"version {ref.version} of {model} cannot be loaded: {error}")
 
-    async def _aliased(self, model: str, known: Known, runners: dict[VersionRef, Runner]) -> dict[str, Runner]:
-        """The runners of aliased versions, by alias and by version; added to `runners` where they were not there yet."""
-        by_version = {ref.version: runner for ref, runner in runners.items()}
-        found: dict[str, Runner] = {}
-        for alias, version in sorted(known.aliases.items())[:ALIASES_MAX]:
-            if version not in by_version:
+    async def _load_aliased(self, model: str, runners: dict[VersionRef, Runner]) -> None:
+        """Add the runners of aliased versions that are not there yet."""
+        versions = {ref.version for ref in runners}
+        for alias, version in _loadable(self._known.get(model, Known({}, ()))):
+            if version not in versions:
                 with self._noting(f"alias {alias} of {model}"):
                     ref = await self._check(model, version)
-                    runners[ref] = by_version[version] = await self._loaded.runner(model, ref)
-            if version in by_version:
-                found[alias] = found[version] = by_version[version]
-        return found
+                    runners[ref] = await self._loaded.runner(model, ref)
+                    versions.add(version)
 
     @contextmanager
     def _noting(self, subject: str) -> Iterator[None]:
@@ -349,6 +362,11 @@ class Models:
         if self._said.get(subject) != message:
             logging.getLogger("pointsman.gateway").warning("%s: %s", subject, message)
         self._said[subject] = message
+
+
+def _loadable(known: Known) -> list[tuple[str, str]]:
+    """The aliases whose versions are kept loaded, and those."""
+    return sorted(known.aliases.items())[:ALIASES_MAX]
 
 
 async def every(

@@ -71,6 +71,65 @@ def test_a_registry_that_says_nothing_holds_nobody_up_who_has_a_last_good_plan(h
     asyncio.run(scenario())
 
 
+def test_a_registry_that_is_slow_to_say_what_an_alias_names_holds_up_no_shift(host):
+    answers = asyncio.Event()
+
+    class Slow(FolderRegistry):
+        async def fetch(self, model, version, digest=None):
+            if digest is None:
+                await answers.wait()
+            return await super().fetch(model, version, digest)
+
+    async def scenario():
+        host.alias(champion="1", next="3")
+        answers.set()
+        models = host.worker(registry=Slow(host.path / "models", host.path / "cache"))
+        await models.start()
+        two = await host.ref("2")
+        answers.clear()
+        await host.shift(lambda plan: shifts.switch(plan, two))
+        await models.plan_tick()
+        async with asyncio.timeout(100):
+            while state(models)[0] == 1:
+                await asyncio.sleep(0.01)
+        assert state(models) == (2, "2", ["1", "2", "3"])
+        assert models.servings["m"].pinned("next").ref.version == "3"
+        assert models._following, "the registry is still asked"
+        answers.set()
+        await settled(models)
+        assert state(models) == (2, "2", ["1", "2", "3"])
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("broken", ["models", "fetch"])
+def test_a_disk_that_takes_nothing_keeps_no_champion_from_serving(host, broken):
+    host.alias(champion="1")
+
+    class Full(FolderRegistry):
+        async def models(self):
+            if broken == "models":
+                raise OSError(28, "No space left on device")
+            return await super().models()
+
+        async def fetch(self, model, version, digest=None):
+            if version == "2":
+                raise OSError(28, "No space left on device")
+            return await super().fetch(model, version, digest)
+
+    async def run():
+        first = host.worker()
+        await first.start()
+        two = await host.ref("2")
+        await host.shift(lambda plan: shifts.canary(plan, two, 0.5))
+        await settled(first)
+        later = host.worker(registry=Full(host.path / "models", host.path / "cache"))
+        await later.start()
+        return state(later)
+
+    assert asyncio.run(run()) == (2, "1", ["1"])
+
+
 def test_an_older_plan_out_of_the_store_is_refused(host):
     host.alias(champion="1")
 
