@@ -109,9 +109,9 @@ def headers_of(headers: list[tuple[bytes, bytes]]) -> tuple[str | None, str | No
     routing_key = request_id = None
     for name, value in headers:
         if name == b"x-routing-key":
-            routing_key = value.decode("latin-1")
+            routing_key = _text(value)
         elif name == b"x-request-id":
-            request_id = value.decode("latin-1")[:REQUEST_ID_CHARS_MAX]
+            request_id = _text(value)[:REQUEST_ID_CHARS_MAX]
         elif name == b"content-encoding" and value.lower() != b"identity":
             raise InvalidInput(f"content-encoding {value.decode('latin-1')!r} is not undone here: send plain JSON")
         elif name == b"inference-header-content-length":
@@ -119,6 +119,14 @@ def headers_of(headers: list[tuple[bytes, bytes]]) -> tuple[str | None, str | No
                 "binary tensors (Inference-Header-Content-Length) are not spoken here: send JSON tensors"
             )
     return routing_key or None, request_id or None
+
+
+def _text(value: bytes) -> str:
+    """UTF-8, so that a unit is the same whether its key comes in a header or in the body; else Latin-1, as HTTP had it."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
 
 
 def encode_answer(answer: Answer) -> bytes:
