@@ -66,10 +66,13 @@ class Loaded:
 
     def mark_used(self) -> None:
         """Tell the cache which versions are in use: who was fetched long ago may be the champion, which has to start without
-        the registry, too. Blocks on the disk; raises OSError.
+        the registry, too. Blocks on the disk; raises `RegistryUnavailable` where that does not take it.
         """
-        for runner in list(self._runners.values()):
-            mark_used(runner.session.fetched.path)
+        try:
+            for runner in list(self._runners.values()):
+                mark_used(runner.session.fetched.path)
+        except OSError as error:
+            raise RegistryUnavailable(f"the cache cannot note what is in use: {error}; see to its disk") from error
 
     async def _fetched(self, model: str, version: str, digest: str | None = None) -> FetchedVersion:
         try:

@@ -6,7 +6,7 @@ import shutil
 import pytest
 from msgspec.structs import replace
 
-from contracts.errors import NotReady, StoreUnavailable
+from contracts.errors import NotReady, RegistryUnavailable, StoreUnavailable
 from contracts.plan import Change
 from contracts.wire import encode
 from gateway.traffic import shifts
@@ -52,6 +52,20 @@ def test_a_champion_of_long_ago_starts_without_the_registry_however_much_was_fet
         return state(later)
 
     assert asyncio.run(run()) == (1, "1", ["1"])
+
+
+def test_a_cache_whose_disk_takes_no_note_says_so(host, monkeypatch):
+    def read_only(_):
+        raise OSError(30, "Read-only file system")
+
+    async def run():
+        models = host.worker()
+        await models.start()
+        monkeypatch.setattr("gateway.models.loading.mark_used", read_only)
+        with pytest.raises(RegistryUnavailable, match="Read-only file system; see to its disk"):
+            await models.mark_used()
+
+    asyncio.run(run())
 
 
 def test_a_registry_that_says_nothing_holds_nobody_up_who_has_a_last_good_plan(host):

@@ -16,6 +16,15 @@ from tests.prediction_log.spool_kit import append_all, read
 pytestmark = pytest.mark.anyio
 
 
+async def one_written(open_log, fault_disk):
+    """A disk that fails when told, and a writer on it that has written one record and has a spare."""
+    disk = fault_disk(range(0), 28, os.pwrite)
+    writer = await open_log(disk=disk)
+    await writer.append(Kind.PREDICTION, b'"first"')
+    await writer._world.background.settle()
+    return disk, writer
+
+
 async def test_below_the_disk_reserve_nothing_is_logged_until_there_is_space_again(open_log, tmp_path, clock, until):
     free = {"bytes": 2**40}
 
@@ -153,10 +162,7 @@ async def test_where_the_witness_fails_the_batch_is_written_again_and_read_once(
 
 
 async def test_refused_records_are_told_to_the_callers_and_named_in_the_log(open_log, fault_disk, tmp_path, until):
-    disk = fault_disk(range(0), 28, os.pwrite)
-    writer = await open_log(disk=disk)
-    await writer.append(Kind.PREDICTION, b'"first"')
-    await writer._world.background.settle()
+    disk, writer = await one_written(open_log, fault_disk)
     disk.failing = range(disk.calls + 1, disk.calls + 4)
 
     results = await append_all(writer, [b'"lost1"', b'"lost2"'])
@@ -174,10 +180,7 @@ async def test_refused_records_are_told_to_the_callers_and_named_in_the_log(open
 
 async def test_where_two_segments_in_a_row_fail_another_boot_is_in_no_doubt(open_log, fault_disk, tmp_path, until):
     """The third one goes on with the next seq, so nothing can have stood at the ends of the two before it."""
-    disk = fault_disk(range(0), 28, os.pwrite)
-    writer = await open_log(disk=disk)
-    await writer.append(Kind.PREDICTION, b'"first"')
-    await writer._world.background.settle()
+    disk, writer = await one_written(open_log, fault_disk)
     disk.failing = range(disk.calls + 1, disk.calls + 4)
     await append_all(writer, [b'"lost"'])
     await until(lambda: writer.available)
@@ -195,10 +198,7 @@ async def test_where_two_segments_in_a_row_fail_another_boot_is_in_no_doubt(open
 async def test_a_spare_that_its_writer_takes_back_meanwhile_is_no_trouble_for_a_reader(
     open_log, fault_disk, tmp_path, die, monkeypatch
 ):
-    disk = fault_disk(range(0), 28, os.pwrite)
-    writer = await open_log(disk=disk)
-    await writer.append(Kind.PREDICTION, b'"first"')
-    await writer._world.background.settle()
+    disk, writer = await one_written(open_log, fault_disk)
     disk.failing = range(disk.calls + 1, 2**60)
     await append_all(writer, [b'"lost"'])
     await die(writer)
@@ -210,10 +210,7 @@ async def test_a_spare_that_its_writer_takes_back_meanwhile_is_no_trouble_for_a_
 
 
 async def test_records_refused_last_are_named_when_the_log_is_closed(open_log, fault_disk, tmp_path, until):
-    disk = fault_disk(range(0), 28, os.pwrite)
-    writer = await open_log(disk=disk)
-    await writer.append(Kind.PREDICTION, b'"first"')
-    await writer._world.background.settle()
+    disk, writer = await one_written(open_log, fault_disk)
     disk.failing = range(disk.calls + 1, disk.calls + 4)
     await append_all(writer, [b'"lost"'])
     await until(lambda: writer.available)
